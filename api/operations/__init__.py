@@ -1,0 +1,1 @@
+"""One module per AWS resource; each operation is declared once."""

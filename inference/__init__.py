@@ -1,0 +1,1 @@
+"""Hosting: the host keeps replicas running, a replica answers."""

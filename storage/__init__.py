@@ -1,0 +1,1 @@
+"""The ground: all that outlives a process, and every message between processes. Never imports torch."""

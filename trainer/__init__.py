@@ -1,0 +1,1 @@
+"""The Celery worker: imports data sets and trains models."""
