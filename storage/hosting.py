@@ -1,0 +1,161 @@
+"""Hosting: the inference units wanted for each model, and the replicas that fill them.
+
+A unit is one row. The API writes what is wanted; an inference host claims units under a lease and starts a replica for
+each; the replica's address goes into the row once it takes requests. A host that dies loses its units to another one.
+"""
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+
+from storage import schema
+from storage.catalogue import Catalogue
+from storage.errors import Conflict
+from storage.records import Model, ModelStatus, Unit, now
+from storage.settings import Settings
+
+STARTING = "The model is starting."
+RUNNING = "The model is running."
+STOPPING = "The model is stopping."
+
+
+class Hosting:
+    """Wanted units and their replicas. Joins the catalogue's open transaction."""
+
+    def __init__(self, catalogue: Catalogue, settings: Settings) -> None:
+        self._catalogue = catalogue
+        self._database = catalogue.database
+        self._lease = timedelta(seconds=settings.lease_seconds)
+
+    def start(self, model: Model, min_units: int, max_units: int | None) -> None:
+        """Want `min_units` replicas of a trained model. Raises Conflict where its status forbids it."""
+        with self._database.transaction() as connection:
+            self._catalogue.move_model(
+                model, ModelStatus.STARTING_HOSTING, STARTING, min_units=min_units, max_units=max_units
+            )
+            connection.execute(schema.unit.delete().where(self._of(model)))
+            row = {"project": model.project, "version": model.version, "wanted": True, "failures": 0}
+            rows = [{**row, "slot": slot, "lease_until": now()} for slot in range(min_units)]
+            connection.execute(schema.unit.insert(), rows)
+
+    def stop(self, model: Model) -> None:
+        """Want no replica any more. Raises Conflict where the model's status forbids it."""
+        with self._database.transaction() as connection:
+            self._catalogue.move_model(model, ModelStatus.STOPPING_HOSTING, STOPPING)
+            unwanted = schema.unit.update().where(self._of(model)).values(wanted=False, address=None)
+            if not connection.execute(unwanted).rowcount:
+                self._settle(model.project, model.version)
+
+    def fail(self, model: Model, reason: str) -> None:
+        """Give up starting a model: HOSTING_FAILED with the reason, and no unit is wanted any more."""
+        with self._database.transaction() as connection:
+            self._catalogue.move_model(model, ModelStatus.HOSTING_FAILED, reason)
+            connection.execute(schema.unit.update().where(self._of(model)).values(wanted=False, address=None))
+
+    def addresses(self, project: str, version: int) -> list[tuple[str, str]]:
+        """(replica, address) of the replicas that take requests now."""
+        u = schema.unit.c
+        ready = (u.project == project) & (u.version == version) & u.wanted & u.address.is_not(None)
+        query = sa.select(u.replica, u.address).where(ready & (u.lease_until > now())).order_by(u.slot)
+        with self._database.reading() as connection:
+            return [(row.replica, row.address) for row in connection.execute(query)]
+
+    def units(self, host: str | None = None) -> list[Unit]:
+        """All units, or those that a host holds."""
+        query = sa.select(schema.unit)
+        if host is not None:
+            query = query.where(schema.unit.c.host == host)
+        with self._database.reading() as connection:
+            return [Unit(**row._mapping) for row in connection.execute(query)]
+
+    def claim(self, host: str, room: int) -> list[Unit]:
+        """Take up to `room` wanted units that no living host holds."""
+        u = schema.unit.c
+        moment = now()
+        taken: list[Unit] = []
+        free = u.wanted & (u.lease_until <= moment)
+        with self._database.transaction() as connection:
+            for row in connection.execute(sa.select(schema.unit).where(free).limit(room)).all():
+                where = self._same(row) & free
+                changes = {"host": host, "replica": None, "address": None, "lease_until": moment + self._lease}
+                if connection.execute(schema.unit.update().where(where).values(changes)).rowcount:
+                    taken.append(Unit(**{**row._mapping, **changes}))
+        return taken
+
+    def keep(self, host: str, units: Iterable[Unit]) -> None:
+        """Extend the host's leases on these units."""
+        for unit in units:
+            self._update(host, unit, lease_until=now() + self._lease)
+
+    def forget(self, host: str) -> None:
+        """Give up all that a host of this name holds: called when it starts, since its replicas died with it."""
+        u = schema.unit.c
+        with self._database.transaction() as connection:
+            connection.execute(
+                schema.unit.update().where(u.host == host).values(lease_until=now(), replica=None, address=None)
+            )
+
+    def ready(self, host: str, unit: Unit, replica: str, address: str) -> None:
+        """A replica takes requests. With enough of them the model is HOSTED."""
+        with self._database.transaction():
+            self._update(host, unit, replica=replica, address=address, failures=0, failure=None)
+            self._settle(unit.project, unit.version)
+
+    def lost(self, host: str, unit: Unit, reason: str) -> int:
+        """A replica ended on its own. → how many times in a row that happened before one was ready"""
+        self._update(host, unit, replica=None, address=None, failures=unit.failures + 1, failure=reason)
+        return unit.failures + 1
+
+    def release(self, host: str, unit: Unit) -> None:
+        """An unwanted unit has no replica any more. With the last one gone the model is TRAINED again."""
+        with self._database.transaction() as connection:
+            connection.execute(
+                schema.unit.delete().where(
+                    self._same(unit) & (schema.unit.c.host == host) & schema.unit.c.wanted.is_(False)
+                )
+            )
+            self._settle(unit.project, unit.version)
+
+    def clear(self) -> None:
+        """Drop unwanted units that no living host holds, and settle the models they belonged to."""
+        u = schema.unit.c
+        dead = u.wanted.is_(False) & (u.lease_until <= now())
+        with self._database.reading() as connection:
+            rows = [Unit(**row._mapping) for row in connection.execute(sa.select(schema.unit).where(dead))]
+        for unit in rows:
+            with self._database.transaction() as connection:
+                connection.execute(schema.unit.delete().where(self._same(unit) & dead))
+                self._settle(unit.project, unit.version)
+
+    def _settle(self, project: str, version: int) -> None:
+        model = self._catalogue.model(project, version)
+        if model.status == ModelStatus.STARTING_HOSTING:
+            if len(self.addresses(model.project, model.version)) >= (model.min_units or 1):
+                self._catalogue.move_model(model, ModelStatus.HOSTED, RUNNING)
+        elif model.status == ModelStatus.STOPPING_HOSTING:
+            with self._database.reading() as connection:
+                left = connection.execute(sa.select(sa.func.count()).where(self._of(model))).scalar_one()
+            if not left:
+                message = "Training completed successfully."
+                self._catalogue.move_model(model, ModelStatus.TRAINED, message, min_units=None, max_units=None)
+
+    def _update(self, host: str, unit: Unit, **values: Any) -> None:
+        with self._database.transaction() as connection:
+            where = self._same(unit) & (schema.unit.c.host == host)
+            if not connection.execute(schema.unit.update().where(where).values(**values)).rowcount:
+                raise Conflict(
+                    f"unit {unit.slot} of {unit.project}/{unit.version} is no longer held by {host}",
+                    "MODEL",
+                    f"{unit.project}/{unit.version}",
+                )
+
+    @staticmethod
+    def _of(model: Model) -> sa.ColumnElement[bool]:
+        return (schema.unit.c.project == model.project) & (schema.unit.c.version == model.version)
+
+    @staticmethod
+    def _same(unit: Any) -> sa.ColumnElement[bool]:
+        u = schema.unit.c
+        return sa.and_(u.project == unit.project, u.version == unit.version, u.slot == unit.slot)

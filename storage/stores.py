@@ -1,0 +1,47 @@
+"""All stores of one process, opened together from the settings."""
+
+from dataclasses import dataclass
+
+from storage.access import AccessKeys
+from storage.catalogue import Catalogue
+from storage.database import Database
+from storage.hosting import Hosting
+from storage.jobs import Jobs
+from storage.objects import Objects, open_objects
+from storage.records import Arns
+from storage.settings import Settings
+from storage.tokens import Tokens
+
+
+@dataclass(frozen=True)
+class Stores:
+    """What a process keeps its state in; `database.transaction()` spans all but the objects."""
+
+    settings: Settings
+    database: Database
+    catalogue: Catalogue
+    tokens: Tokens
+    keys: AccessKeys
+    jobs: Jobs
+    hosting: Hosting
+    objects: Objects
+    arns: Arns
+
+
+def open_stores(settings: Settings) -> Stores:
+    """Open everything and bring the catalogue to the newest schema. The data directory is made, for its owner only."""
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    database = Database(settings.catalogue)
+    database.migrate()
+    catalogue = Catalogue(database)
+    return Stores(
+        settings=settings,
+        database=database,
+        catalogue=catalogue,
+        tokens=Tokens(database),
+        keys=AccessKeys(database, settings.data_dir / "secret.key"),
+        jobs=Jobs(database, settings),
+        hosting=Hosting(catalogue, settings),
+        objects=open_objects(settings),
+        arns=Arns(settings.region, settings.account),
+    )
