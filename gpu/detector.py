@@ -1,0 +1,69 @@
+"""What a detector is, and the detectors there are."""
+
+from collections.abc import Callable, Mapping
+from typing import Protocol, Self
+
+import torch
+from torch import Tensor
+
+from gpu.padim import PaDiM
+from gpu.patchcore import PatchCore
+
+
+class Detector(Protocol):
+    """Learns what normal patch embeddings look like, and scores how far others are from that.
+
+    Its state is tensors and its configuration is numbers, so that both can be stored without code.
+    """
+
+    @property
+    def name(self) -> str:
+        """The name in DETECTORS."""
+        ...
+
+    def fit(
+        self, patches: Tensor, images: Tensor | None = None, progress: Callable[[float], None] | None = None
+    ) -> None:
+        """Learn from the normal patch embeddings (n, h, w, D), or only from those of the images (indices) given."""
+        ...
+
+    def score(self, patches: Tensor) -> tuple[Tensor, Tensor]:
+        """patches (B, h, w, D) → image scores (B,) and patch scores (B, h, w), distances without a unit."""
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """What fit learned."""
+        ...
+
+    def config(self) -> dict[str, float]:
+        """What was asked for."""
+        ...
+
+    @classmethod
+    def restore(cls, config: Mapping[str, float], state: Mapping[str, Tensor]) -> Self:
+        """The detector of which config() and state() gave these. Raises KeyError where a part is missing."""
+        ...
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move state and computation to the device; returns itself."""
+        ...
+
+
+DETECTORS: dict[str, type[PatchCore] | type[PaDiM]] = {PatchCore.name: PatchCore, PaDiM.name: PaDiM}
+
+
+def create_detector(name: str, *, coreset_ratio: float, seed: int) -> Detector:
+    """A detector by its name, to be fitted; PaDiM has no coreset and takes the seed alone.
+
+    Raises ValueError for an unknown name or a ratio outside 0 to 1.
+    """
+    if name == PatchCore.name:
+        return PatchCore(coreset_ratio, seed)
+    if name == PaDiM.name:
+        return PaDiM(seed)
+    raise ValueError(f"There is no detector {name!r}; there are {', '.join(DETECTORS)}.")
+
+
+def restore_detector(name: str, config: Mapping[str, float], state: Mapping[str, Tensor]) -> Detector:
+    """The detector that was stored under that name. Raises KeyError for an unknown name or missing parts."""
+    return DETECTORS[name].restore(config, state)

@@ -1,0 +1,32 @@
+"""Nearest neighbours in a memory bank."""
+
+import torch
+from torch import Tensor
+
+_ELEMENTS = 1 << 24  # of the matrix of distances held at a time, 64 MiB
+
+
+@torch.no_grad()
+def nearest(queries: Tensor, bank: Tensor, k: int = 1) -> tuple[Tensor, Tensor]:
+    """queries (N, D), bank (M, D) → Euclidean distances (N, k), ascending, and bank indices (N, k).
+
+    |a − b|² = |a|² + |b|² − 2ab finds k + 1 candidates; their distances are then taken from the vectors themselves,
+    so that identical vectors are exactly 0 apart and the product's rounding reaches no result. Raises ValueError if
+    k > M.
+    """
+    if not 1 <= k <= len(bank):
+        raise ValueError(f"cannot find {k} neighbours in a bank of {len(bank)}")
+    norms = (bank * bank).sum(1).unsqueeze(0)
+    distances = queries.new_empty(len(queries), k)
+    indices = torch.empty(len(queries), k, dtype=torch.int64, device=queries.device)
+    rows = max(1, min(_ELEMENTS // len(bank), _ELEMENTS // ((k + 1) * bank.shape[1])))
+    for start in range(0, len(queries), rows):
+        part = queries[start : start + rows]
+        # |a|² is the same along a row, so it decides nothing
+        partial = torch.addmm(norms, part, bank.T, alpha=-2)
+        candidates = partial.topk(min(k + 1, len(bank)), largest=False).indices
+        exact = torch.linalg.vector_norm(part.unsqueeze(1) - bank[candidates], dim=2)
+        order = exact.argsort(dim=1, stable=True)[:, :k]
+        distances[start : start + rows] = exact.gather(1, order)
+        indices[start : start + rows] = candidates.gather(1, order)
+    return distances, indices

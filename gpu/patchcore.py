@@ -1,0 +1,95 @@
+"""PatchCore: distance to a memory bank of normal patch embeddings (Roth et al., CVPR 2022)."""
+
+from collections.abc import Callable, Mapping
+from typing import ClassVar, Self
+
+import torch
+from torch import Tensor
+
+from gpu.coreset import farthest_first, project
+from gpu.neighbours import nearest
+
+_NEIGHBOURS = 9  # b of equation 7, the paper's own choice
+
+
+class PatchCore:
+    """A memory bank (M, D), a coreset of all normal patch embeddings, and the nearest bank rows of each of its rows."""
+
+    name: ClassVar[str] = "patchcore"
+
+    def __init__(self, coreset_ratio: float = 0.01, seed: int = 0) -> None:
+        if not 0 < coreset_ratio <= 1:
+            raise ValueError(f"the coreset ratio must be above 0 and at most 1, not {coreset_ratio}")
+        self.coreset_ratio, self.seed = coreset_ratio, seed
+        self.bank = torch.empty(0, 0)  # (M, D)
+        self.neighbours = torch.empty(0, 0, dtype=torch.int64)  # (M, b − 1): the nearest other rows of each row
+
+    @torch.no_grad()
+    def fit(
+        self, patches: Tensor, images: Tensor | None = None, progress: Callable[[float], None] | None = None
+    ) -> None:
+        """patches (n, h, w, D) → memory bank of coreset_ratio · n · h · w rows, at least one (§3.2, algorithm 1)."""
+        device, cells = self.bank.device, patches.shape[1] * patches.shape[2]
+        images = torch.arange(len(patches)) if images is None else images
+        if not len(images):
+            raise ValueError("PatchCore needs at least one normal image")
+        total = len(images) * cells
+        picks = max(1, round(self.coreset_ratio * total))
+        if picks == total:
+            rows = torch.arange(total)
+        else:
+            points = torch.cat([project(patches[i].flatten(0, 1).to(device), seed=self.seed) for i in images.tolist()])
+            rows = farthest_first(points, picks, seed=self.seed, progress=progress).cpu()
+        bank = patches.flatten(1, 2)[images[rows // cells], rows % cells]
+        self.bank = bank.to(device)
+        self.neighbours = _others(self.bank, min(_NEIGHBOURS, picks))
+
+    @torch.no_grad()
+    def score(self, patches: Tensor) -> tuple[Tensor, Tensor]:
+        """patches (B, h, w, D) → image scores (B,), the largest patch score re-weighted (eq. 7), and patch scores."""
+        if not len(self.bank):
+            raise RuntimeError("score was called before fit or restore")
+        patches = patches.to(self.bank.device)
+        distances, rows = nearest(patches.flatten(0, 2), self.bank)
+        distances, rows = distances.view(len(patches), -1), rows.view(len(patches), -1)  # (B, h·w)
+        largest, cell = distances.max(dim=1)
+        farthest = patches.flatten(1, 2)[torch.arange(len(patches), device=patches.device), cell]  # (B, D)
+        closest = rows.gather(1, cell.unsqueeze(1)).squeeze(1)
+        scores = largest * self._weight(farthest, largest, closest)
+        return scores, distances.view(patches.shape[:3])
+
+    def _weight(self, farthest: Tensor, largest: Tensor, closest: Tensor) -> Tensor:
+        """Eq. 7: 1 − softmax over the distances to the closest bank row and its neighbours; near 1 for a rare patch."""
+        if not self.neighbours.shape[1]:
+            return torch.ones_like(largest)
+        around = self.bank[self.neighbours[closest]]  # (B, b − 1, D)
+        others = torch.linalg.vector_norm(farthest.unsqueeze(1) - around, dim=2)
+        return 1 - torch.cat((largest.unsqueeze(1), others), dim=1).softmax(dim=1)[:, 0]
+
+    def state(self) -> dict[str, Tensor]:
+        """The memory bank and its neighbourhoods."""
+        return {"bank": self.bank, "neighbours": self.neighbours}
+
+    def config(self) -> dict[str, float]:
+        """The coreset ratio and the seed."""
+        return {"coreset_ratio": self.coreset_ratio, "seed": self.seed}
+
+    @classmethod
+    def restore(cls, config: Mapping[str, float], state: Mapping[str, Tensor]) -> Self:
+        """The detector whose config() and state() these are. Raises KeyError where a part is missing."""
+        detector = cls(float(config["coreset_ratio"]), int(config["seed"]))
+        detector.bank, detector.neighbours = state["bank"], state["neighbours"]
+        return detector
+
+    def to(self, device: torch.device | str) -> Self:
+        """Move the bank, and with it all computation, to the device."""
+        self.bank, self.neighbours = self.bank.to(device), self.neighbours.to(device)
+        return self
+
+
+def _others(bank: Tensor, count: int) -> Tensor:
+    """(M, count − 1): the nearest rows of each bank row but itself, even where duplicates are as near."""
+    _, rows = nearest(bank, bank, count)
+    itself = rows == torch.arange(len(bank), device=bank.device).unsqueeze(1)
+    itself[:, -1] |= ~itself.any(dim=1)  # among many duplicates a row may not find itself: drop the last instead
+    return rows[~itself].view(len(bank), count - 1)
