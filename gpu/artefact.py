@@ -1,0 +1,97 @@
+"""A trained inspector ↔ one safetensors file: tensors, and canonical JSON in its header. No code, no pickle."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from typing import Any
+
+import safetensors
+import torch
+from safetensors import torch as safetensors_torch
+from torch import Tensor
+
+from gpu.backbone import Backbone
+from gpu.calibration import Calibration
+from gpu.detector import restore_detector
+from gpu.inspection import Inspector, References
+from gpu.labelling import DefectBank
+
+FORMAT_VERSION = 1
+_KEY = "vigil"  # of the header's metadata
+_REFERENCES = 4  # images kept for the self-test, at most
+
+
+class ArtefactError(Exception):
+    """The artefact cannot be used here; the message names what it needs and what there is."""
+
+
+def save(inspector: Inspector, references: Tensor, software_version: str) -> bytes:
+    """The inspector and up to four prepared reference images uint8 (R, 3, h, w), scored now, as one file.
+
+    The same inspector and references give the same bytes.
+    """
+    images = references[:_REFERENCES].cpu()
+    found = inspector.inspect(images) if len(images) else []
+    bank, backbone = inspector.defect_bank, inspector.backbone
+    header = {
+        "format_version": FORMAT_VERSION,
+        "software_version": software_version,
+        "detector": {"name": inspector.detector.name, "config": inspector.detector.config()},
+        "backbone": {"name": backbone.name, "digest": backbone.digest, "layers": backbone.layers},
+        "calibration": dataclasses.asdict(inspector.calibration),
+        "input_size": inspector.input_size,
+        "defects": {"names": bank.names, "colours": bank.colours} if bank else None,
+        "references": {"scores": [i.score for i in found], "decisions": [i.is_anomalous for i in found]},
+    }
+    tensors = {f"detector.{name}": tensor for name, tensor in inspector.detector.state().items()}
+    tensors["references.images"] = images
+    if bank:
+        tensors |= {"defects.embeddings": bank.embeddings, "defects.labels": bank.labels}
+    metadata = {_KEY: json.dumps(header, sort_keys=True, separators=(",", ":"), allow_nan=False)}
+    return safetensors_torch.save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, metadata)
+
+
+def load(
+    data: bytes, backbone_loader: Callable[[str], Backbone], device: torch.device | str = "cpu"
+) -> tuple[Inspector, References]:
+    """The inspector on the device, and the reference images of its self-test.
+
+    Raises ArtefactError for a damaged file, another format version, or a backbone with other weights or layers.
+    """
+    header = read_header(data)
+    wanted = header["backbone"]
+    backbone = backbone_loader(wanted["name"]).to(device)
+    _same("backbone weights", wanted["digest"], backbone.digest)
+    _same("backbone layers", tuple(wanted["layers"]), backbone.layers)
+    try:
+        tensors = safetensors_torch.load(data)
+        state = {n.removeprefix("detector."): t for n, t in tensors.items() if n.startswith("detector.")}
+        detector = restore_detector(header["detector"]["name"], header["detector"]["config"], state)
+        bank, defects = None, header["defects"]
+        if defects is not None:
+            names, colours = tuple(defects["names"]), tuple(defects["colours"])
+            bank = DefectBank(tensors["defects.embeddings"], tensors["defects.labels"], names, colours)
+        stored = header["references"]
+        references = References(tensors["references.images"], tuple(stored["scores"]), tuple(stored["decisions"]))
+        height, width = header["input_size"]
+        calibration = Calibration(**header["calibration"])
+    except (KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
+        raise ArtefactError(f"The model artefact is damaged and cannot be read ({error!r}).") from error
+    return Inspector(backbone, detector, calibration, (height, width), bank, references), references
+
+
+def read_header(data: bytes) -> dict[str, Any]:
+    """The artefact's description, without its tensors. Raises ArtefactError for another format."""
+    try:
+        length = int.from_bytes(data[:8], "little")
+        header = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][_KEY])
+        version, _ = header["format_version"], [header["backbone"][key] for key in ("name", "digest", "layers")]
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtefactError("The file is not a Vigil model artefact, or it is damaged.") from error
+    _same("format version", version, FORMAT_VERSION)
+    return dict(header)
+
+
+def _same(what: str, stored: object, here: object) -> None:
+    if stored != here:
+        raise ArtefactError(f"The model artefact was made with {what} {stored}; here is {here}. Train the model again.")

@@ -1,0 +1,138 @@
+"""Image score → decision and probability; anomaly map → mask. Learned from training images only."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy import optimize, stats
+from torch import Tensor
+
+Scores = TypeVar("Scores", Tensor, npt.NDArray[np.floating])
+Floats = npt.NDArray[np.float64]
+
+_FEWEST_ANOMALIES = 3  # below that one odd image would move the threshold anywhere
+_TAIL = stats.norm.sf(3)  # one-sided, 0.13 %: the three-sigma limit of a control chart (Shewhart)
+_TYPICAL = 0.01  # P(anomaly) of the median normal image where there are no anomalies to learn the slope from
+_SMALLEST = 1e-12  # scores are distances and can be 0; their logarithm cannot
+_SPREAD = 0.02  # least deviation of log scores: below it, differences are numerical noise
+_NORMAL_PIXELS = 0.999  # share of normal pixels under the pixel threshold where there are no masks
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The decision rule of a model: an image is anomalous where its score exceeds the threshold."""
+
+    threshold: float
+    slope: float
+    pixel_threshold: float
+
+    def __post_init__(self) -> None:
+        if not all(math.isfinite(v) and v > 0 for v in (self.threshold, self.slope, self.pixel_threshold)):
+            raise ValueError(f"threshold, slope and pixel threshold must be positive and finite: {self}")
+
+    def probability(self, scores: Scores) -> Scores:
+        """P(anomaly) = sigmoid(slope · log(score / threshold)): 0.5 at the threshold, rising with the score."""
+        if isinstance(scores, Tensor):
+            ratio = (scores.double() / self.threshold).clamp_min(_SMALLEST)
+            return torch.sigmoid(self.slope * ratio.log()).to(scores.dtype)
+        logs = np.log(np.maximum(scores.astype(np.float64) / self.threshold, _SMALLEST))
+        return (1 / (1 + np.exp(np.clip(-self.slope * logs, -700, 700)))).astype(scores.dtype)
+
+    def is_anomalous(self, score: float) -> bool:
+        """Whether an image with that score is to be reported."""
+        return score > self.threshold
+
+
+def calibrate(normal_scores: Sequence[float], anomaly_scores: Sequence[float]) -> tuple[float, float]:
+    """(threshold, slope) from the image scores of training images, each scored by a detector that never saw it.
+
+    With at least three anomalies the threshold has the best F1, in the middle of the widest gap (of log scores) where
+    several do. Without, it is the upper prediction limit of the next normal image's log score, one-sided 0.13 %, from
+    Student's t (Hahn and Meeker, Statistical Intervals, §4.7): log scores are nearly symmetric where scores are not,
+    and t widens the limit honestly for few images. Raises ValueError for fewer than two normal scores.
+    """
+    if len(normal_scores) < 2:
+        raise ValueError(f"at least two normal images are needed to set a threshold, not {len(normal_scores)}")
+    normal, anomalous = _logs(normal_scores), _logs(anomaly_scores)
+    if len(anomalous) < _FEWEST_ANOMALIES:
+        spread = max(float(normal.std(ddof=1)), _SPREAD)
+        n = len(normal)
+        limit = float(normal.mean()) + float(stats.t.isf(_TAIL, n - 1)) * spread * math.sqrt(1 + 1 / n)
+        distance = max(limit - float(np.median(normal)), spread)
+        return math.exp(limit), math.log(1 / _TYPICAL - 1) / distance
+    limit = _best_f1(normal, anomalous)
+    return math.exp(limit), _slope(normal - limit, anomalous - limit)
+
+
+class PixelHistogram:
+    """Counts of anomaly map values inside and outside the masks, over log-spaced bins: constant memory."""
+
+    _LOW, _HIGH, _BINS = math.log(1e-6), math.log(1e6), 4096  # a bin is 0.7 % wide
+
+    def __init__(self) -> None:
+        self.inside = torch.zeros(self._BINS, dtype=torch.int64)
+        self.outside = torch.zeros(self._BINS, dtype=torch.int64)
+
+    def add(self, maps: Tensor, masks: Tensor | None = None) -> None:
+        """maps (B, H, W); masks (B, H, W), above 0 inside a defect, None where all is outside."""
+        logs = maps.cpu().double().clamp_min(1e-6).log()
+        bins = ((logs - self._LOW) * (self._BINS / (self._HIGH - self._LOW))).long().clamp(0, self._BINS - 1).flatten()
+        within = torch.zeros_like(bins, dtype=torch.bool) if masks is None else masks.cpu().flatten() > 0
+        self.inside += torch.bincount(bins[within], minlength=self._BINS)
+        self.outside += torch.bincount(bins[~within], minlength=self._BINS)
+
+    def edge(self, index: int) -> float:
+        """The lower edge of a bin, as a map value."""
+        return math.exp(self._LOW + index * (self._HIGH - self._LOW) / self._BINS)
+
+
+def calibrate_pixels(histogram: PixelHistogram) -> float:
+    """The map value above which a pixel belongs to a defect.
+
+    With masks the value of the best pixel IoU; without, the value that one normal pixel in a thousand exceeds. Raises
+    ValueError for an empty histogram.
+    """
+    if not int(histogram.inside.sum() + histogram.outside.sum()):
+        raise ValueError("no anomaly map was added to the histogram")
+    inside, outside = histogram.inside.double(), histogram.outside.double()
+    above = outside.flip(0).cumsum(0).flip(0)  # pixels outside every mask, at or above each bin's lower edge
+    if not int(inside.sum()):
+        return histogram.edge(min(int((above > (1 - _NORMAL_PIXELS) * above[0]).sum()), len(above) - 1))
+    found = inside.flip(0).cumsum(0).flip(0)
+    return histogram.edge(int((found / (inside.sum() + above)).argmax()))
+
+
+def _logs(scores: Sequence[float]) -> Floats:
+    return np.log(np.maximum(np.asarray(scores, dtype=np.float64), _SMALLEST))
+
+
+def _best_f1(normal: Floats, anomalous: Floats) -> float:
+    """The middle of the widest gap between neighbouring values among the gaps with the best F1."""
+    values = np.unique(np.concatenate((normal, anomalous)))
+    if len(values) == 1:
+        return float(values[0])
+    middles, gaps = (values[1:] + values[:-1]) / 2, values[1:] - values[:-1]
+    hits = len(anomalous) - np.searchsorted(np.sort(anomalous), middles)
+    alarms = len(normal) - np.searchsorted(np.sort(normal), middles)
+    f1 = 2 * hits / (hits + alarms + len(anomalous))
+    return float(middles[np.argmax(np.where(f1 >= f1.max() - 1e-12, gaps, -1))])
+
+
+def _slope(normal: Floats, anomalous: Floats) -> float:
+    """Maximum likelihood logistic regression through the threshold, one parameter.
+
+    The targets are a little off 0 and 1 (Platt 1999, §2.2), so that the slope is finite for separable scores.
+    """
+    x = np.concatenate((normal, anomalous))
+    n, m = len(normal), len(anomalous)
+    targets = np.concatenate((np.full(n, 1 / (n + 2)), np.full(m, (m + 1) / (m + 2))))
+
+    def loss(log_slope: float) -> float:
+        z = math.exp(log_slope) * x
+        return float((np.logaddexp(0, z) - targets * z).sum())
+
+    return math.exp(optimize.minimize_scalar(loss, bounds=(math.log(0.1), math.log(1000)), method="bounded").x)

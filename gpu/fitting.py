@@ -1,0 +1,94 @@
+"""From the patch embeddings of a training set to an inspector: folds, calibration, final detector."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gpu.anomaly_map import anomaly_map
+from gpu.backbone import Backbone
+from gpu.calibration import Calibration, PixelHistogram, calibrate, calibrate_pixels
+from gpu.detector import Detector, create_detector
+from gpu.inspection import Inspector
+from gpu.labelling import DefectBank
+from gpu.patch_embedding import MemoryNeeded, embed_all
+
+__all__ = ["MemoryNeeded", "Recipe", "embed_all", "fit_inspector"]
+
+_FOLDS = 4
+_BATCH = 8  # images scored at a time
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train: the detector, the share of patches its memory bank keeps, and the seed of all that is random."""
+
+    detector: str = "patchcore"
+    coreset_ratio: float = 0.01
+    seed: int = 0
+
+    def create(self) -> Detector:
+        """An unfitted detector. Raises ValueError for settings that make none."""
+        return create_detector(self.detector, coreset_ratio=self.coreset_ratio, seed=self.seed)
+
+
+@torch.no_grad()
+def fit_inspector(
+    backbone: Backbone,
+    recipe: Recipe,
+    normals: Tensor,
+    anomalies: Tensor,
+    masks: Tensor | None,
+    labels: Mapping[str, str],
+    input_size: tuple[int, int],
+    progress: Callable[[str, float], None],
+) -> Inspector:
+    """Patch embeddings of normal (n, h, w, D) and anomalous (m, h, w, D) training images → a calibrated Inspector.
+
+    masks: label ids uint8 (m, H, W) at input size, or None; labels: name → colour, in the order of the ids. The
+    threshold comes from cross-validation: a detector of each fold scores the normal images it never saw and all
+    anomalies, so that no patch is scored by a bank that contains it. Raises ValueError for fewer than two normals.
+    """
+    n = len(normals)
+    if n < 2:
+        raise ValueError(f"Training needs at least two normal images, not {n}.")
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(recipe.seed))
+    folds = min(_FOLDS, n)
+    normal_scores, anomaly_scores = torch.empty(n), torch.zeros(len(anomalies))
+    normal_patch_scores, anomaly_patch_scores = torch.empty(normals.shape[:3]), torch.zeros(anomalies.shape[:3])
+    for fold in range(folds):
+        held_out = order[fold::folds]
+        kept = order[torch.isin(order, held_out, invert=True)].sort().values
+        detector = recipe.create().to(backbone.device)
+        detector.fit(normals, kept)
+        normal_scores[held_out], normal_patch_scores[held_out] = _score(detector, normals, held_out)
+        scores, patch_scores = _score(detector, anomalies, torch.arange(len(anomalies)))
+        anomaly_scores += scores / folds
+        anomaly_patch_scores += patch_scores / folds
+        progress("calibrating", (fold + 1) / folds)
+    threshold, slope = calibrate(normal_scores.tolist(), anomaly_scores.tolist())
+    histogram, bank = PixelHistogram(), None
+    marked = torch.empty(0, dtype=torch.int64) if masks is None else masks.flatten(1).any(dim=1).nonzero().squeeze(1)
+    if masks is not None and len(marked):
+        for part in torch.split(marked, _BATCH):
+            histogram.add(anomaly_map(anomaly_patch_scores[part], input_size), masks[part])
+        bank = DefectBank.build(anomalies[marked], masks[marked], labels, recipe.seed)
+    else:
+        for part in torch.split(normal_patch_scores, _BATCH):
+            histogram.add(anomaly_map(part, input_size))
+    final = recipe.create().to(backbone.device)
+    progress("fitting", 0.0)
+    final.fit(normals, progress=lambda fraction: progress("fitting", fraction))
+    progress("fitting", 1.0)
+    return Inspector(backbone, final, Calibration(threshold, slope, calibrate_pixels(histogram)), input_size, bank)
+
+
+def _score(detector: Detector, patches: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Image scores (k,) and patch scores (k, h, w) of the images with these indices, on the CPU."""
+    scores, patch_scores = torch.empty(len(images)), torch.empty(len(images), *patches.shape[1:3])
+    for start in range(0, len(images), _BATCH):
+        part = slice(start, start + _BATCH)
+        found = detector.score(patches[images[part]])
+        scores[part], patch_scores[part] = found[0].cpu(), found[1].cpu()
+    return scores, patch_scores
