@@ -1,0 +1,108 @@
+"""The application: its middleware as one list, its error handlers, and every operation mounted."""
+
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from urllib.parse import unquote
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api import errors
+from api.auth import Authentication
+from api.operation import mount
+from api.operations import datasets, detection, hosting, models, projects, tags
+from api.replicas import Replicas
+from storage.errors import StorageError
+from storage.settings import Settings
+from storage.stores import Stores, open_stores
+
+OPERATION_MODULES = (projects, datasets, models, hosting, detection, tags)
+
+
+class RequestId:
+    """Middleware: gives every answer the header x-amzn-RequestId."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+
+        async def with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["x-amzn-RequestId"] = str(uuid.uuid4())
+            await send(message)
+
+        await self._app(scope, receive, with_id if scope["type"] == "http" else send)
+
+
+class PathSegments:
+    """Middleware: an encoded slash stays part of its path segment, as in ARNs of tags or in a wrong project name."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on under its path decoded segment by segment."""
+        if scope["type"] == "http":
+            raw = scope["raw_path"].decode("ascii", "replace")
+            scope["path"] = "/".join(unquote(part).replace("/", "%2F") for part in raw.split("/"))
+        await self._app(scope, receive, send)
+
+
+def create_app(settings: Settings, stores: Stores | None = None) -> FastAPI:
+    """The API over the stores that the settings name."""
+    opened = stores or open_stores(settings)
+    replicas = Replicas(opened)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await replicas.close()
+
+    app = FastAPI(
+        title="Vigil",
+        version=version("vigil"),
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        middleware=[
+            Middleware(RequestId),
+            Middleware(PathSegments),
+            Middleware(Authentication, keys=opened.keys, max_image_bytes=settings.max_image_bytes),
+        ],
+        exception_handlers={
+            errors.ServiceError: errors.on_service_error,
+            StorageError: errors.on_storage_error,
+            RequestValidationError: errors.on_validation_error,
+            HTTPException: errors.on_unknown_route,
+            Exception: errors.on_unexpected_error,
+        },
+    )
+    app.state.stores, app.state.replicas = opened, replicas
+    mount(app)
+    _mount_health(app, opened)
+    return app
+
+
+def _mount_health(app: FastAPI, stores: Stores) -> None:
+    @app.get("/healthz", include_in_schema=False)
+    async def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/readyz", include_in_schema=False)
+    def readyz() -> JSONResponse:
+        try:
+            stores.catalogue.projects(limit=1)
+            stores.objects.check()
+        except Exception as error:
+            return JSONResponse({"status": "not ready", "reason": str(error)}, 503)
+        return JSONResponse({"status": "ready"})

@@ -1,0 +1,161 @@
+"""The seven exceptions of the API, and the one place where anything that goes wrong becomes a response.
+
+ServiceError
+├── AccessDeniedException           403
+├── ConflictException               409   ResourceId, ResourceType
+├── InternalServerException         500   Retry-After
+├── ResourceNotFoundException       404   ResourceId, ResourceType
+├── ServiceQuotaExceededException   402   QuotaCode, ServiceCode
+├── ThrottlingException             429   Retry-After
+└── ValidationException             400
+"""
+
+import logging
+from typing import ClassVar
+
+from fastapi.exceptions import RequestValidationError
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from storage.errors import Conflict, ManifestError, Missing, ObjectError, StorageError
+
+log = logging.getLogger(__name__)
+
+
+class ServiceError(Exception):
+    """Base of every error that a caller can see. `members` are those of AWS's error shape besides Message."""
+
+    status_code: ClassVar[int] = 500
+
+    def __init__(self, message: str, *, retry_after: int | None = None, **members: str) -> None:
+        super().__init__(message)
+        self.message, self.members, self.retry_after = message, members, retry_after
+
+    def response(self) -> JSONResponse:
+        """The error as AWS's clients read it."""
+        headers = {"x-amzn-ErrorType": type(self).__name__}
+        if self.retry_after is not None:
+            headers["Retry-After"] = str(self.retry_after)
+        return JSONResponse({"Message": self.message, **self.members}, self.status_code, headers)
+
+
+class AccessDeniedException(ServiceError):
+    """The request is not signed, or not by a key that may do this."""
+
+    status_code = 403
+
+
+class ConflictException(ServiceError):
+    """The resource's state forbids the change."""
+
+    status_code = 409
+
+
+class InternalServerException(ServiceError):
+    """The service failed; clients try again."""
+
+    status_code = 500
+
+
+class ResourceNotFoundException(ServiceError):
+    """There is no such project, data set or model."""
+
+    status_code = 404
+
+
+class ServiceQuotaExceededException(ServiceError):
+    """A quota is used up. `QuotaCode` is the name of the setting that holds it."""
+
+    status_code = 402
+
+    def __init__(self, message: str, quota: str, **members: str) -> None:
+        super().__init__(message, retry_after=None, QuotaCode=quota, ServiceCode="lookoutvision", **members)
+
+
+class ThrottlingException(ServiceError):
+    """More requests than the model's inference units can take; clients try again."""
+
+    status_code = 429
+
+    def __init__(self, message: str, retry_after: int = 1) -> None:
+        super().__init__(message, retry_after=retry_after, QuotaCode="inference-units", ServiceCode="lookoutvision")
+
+
+class ValidationException(ServiceError):
+    """A parameter, an image or a manifest that cannot be accepted."""
+
+    status_code = 400
+
+
+def from_storage(error: StorageError) -> ServiceError:
+    """What storage refused, in AWS's words."""
+    match error:
+        case Missing():
+            return ResourceNotFoundException(str(error), ResourceId=error.resource, ResourceType=error.kind)
+        case Conflict():
+            return ConflictException(str(error), ResourceId=error.resource, ResourceType=error.kind)
+        case ObjectError() | ManifestError():
+            return ValidationException(str(error))
+        case _:
+            log.error("storage failed", exc_info=error)
+            return InternalServerException("the service cannot read its own data; its log says why", retry_after=5)
+
+
+def from_validation(error: RequestValidationError) -> ValidationException:
+    """The first thing wrong with a request's parameters, named as the caller wrote it."""
+    first = error.errors()[0]
+    place = [str(part) for part in first["loc"] if part not in ("body", "path", "query", "header")]
+    name = ".".join(place)
+    if first["type"] == "json_invalid":
+        return ValidationException("the body of the request is not JSON")
+    if first["type"] == "missing":
+        return ValidationException(f"{name or 'the body of the request'} is required")
+    message = first["msg"][:1].lower() + first["msg"][1:]
+    return ValidationException(f"{name or 'the body of the request'} {message}" + _shown(first.get("input")))
+
+
+def _shown(value: object) -> str:
+    match value:
+        case str():
+            return f" (it is {value[:100]!r})"
+        case int() | float():
+            return f" (it is {value})"
+        case _:
+            return ""
+
+
+async def on_service_error(_request: Request, error: Exception) -> JSONResponse:
+    """Exception handler for ServiceError."""
+    if not isinstance(error, ServiceError):
+        raise error
+    return error.response()
+
+
+async def on_storage_error(_request: Request, error: Exception) -> JSONResponse:
+    """Exception handler for StorageError."""
+    if not isinstance(error, StorageError):
+        raise error
+    return from_storage(error).response()
+
+
+async def on_validation_error(_request: Request, error: Exception) -> JSONResponse:
+    """Exception handler for RequestValidationError."""
+    if not isinstance(error, RequestValidationError):
+        raise error
+    return from_validation(error).response()
+
+
+async def on_unexpected_error(request: Request, error: Exception) -> JSONResponse:
+    """Exception handler for everything else: the trace goes to the log, the request id to the caller."""
+    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return InternalServerException(
+        f"the service failed ({type(error).__name__}); its log has the details of this request", retry_after=1
+    ).response()
+
+
+async def on_unknown_route(request: Request, _error: Exception) -> JSONResponse:
+    """Exception handler for paths and methods that no operation has."""
+    response = ValidationException(f"no operation is called with {request.method} {request.url.path}").response()
+    response.headers["x-amzn-ErrorType"] = "UnknownOperationException"
+    response.status_code = 404
+    return response

@@ -1,0 +1,29 @@
+"""Entry point of the API process: `python -m api.main`."""
+
+import logging
+
+import uvicorn
+
+from api.app import create_app
+from storage.lifeline import die_with_parent
+from storage.settings import Settings
+
+
+def main() -> None:
+    """Serve until the process is told to stop."""
+    die_with_parent()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    settings = Settings()
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=10,
+    )
+
+
+if __name__ == "__main__":
+    main()

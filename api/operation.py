@@ -1,0 +1,117 @@
+"""One declaration per AWS operation: from it come the route, validation, errors, OpenAPI and idempotency."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Header, Request
+from pydantic import BaseModel
+
+from api.errors import (
+    AccessDeniedException,
+    ConflictException,
+    InternalServerException,
+    ResourceNotFoundException,
+    ServiceError,
+    ServiceQuotaExceededException,
+    ThrottlingException,
+    ValidationException,
+)
+from api.idempotency import once
+from api.shapes import ClientToken, Response
+
+API_VERSION = "/2020-11-20"
+ALWAYS = (AccessDeniedException, InternalServerException, ThrottlingException, ValidationException)
+RESOURCE = (ConflictException, ResourceNotFoundException)
+QUOTA = (*RESOURCE, ServiceQuotaExceededException)
+
+Token = Annotated[ClientToken | None, Header(alias="X-Amzn-Client-Token")]
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What an operation is; `errors` are those it may answer with."""
+
+    name: str
+    method: str
+    path: str
+    status: int
+    errors: tuple[type[ServiceError], ...]
+    handler: Callable[..., Any]
+
+
+OPERATIONS: dict[str, Operation] = {}
+
+
+def operation(
+    method: str,
+    path: str,
+    *,
+    status: int = 200,
+    errors: tuple[type[ServiceError], ...] = RESOURCE,
+    token: bool = False,
+    state_wins: bool = False,
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Declare the decorated function as an AWS operation; its name in camel case is the operation's.
+
+    With `token` the call takes a client token, runs in one transaction, and is answered from memory when repeated.
+    With `state_wins` a repeated call is carried out again wherever the resource's state allows it, and answered from
+    memory only where it does not: schedulers send one literal token for every StartModel and StopModel.
+    """
+
+    def declare(handler: Callable[..., Any]) -> Callable[..., Any]:
+        name = "".join(part.capitalize() for part in handler.__name__.split("_"))
+        endpoint = _with_token(handler, name, state_wins) if token else handler
+        OPERATIONS[name] = Operation(name, method, API_VERSION + path, status, (*ALWAYS, *errors), endpoint)
+        return handler
+
+    return declare
+
+
+def mount(app: FastAPI) -> None:
+    """Give the application a route for every declared operation."""
+    for op in OPERATIONS.values():
+        app.add_api_route(
+            op.path,
+            op.handler,
+            methods=[op.method],
+            status_code=op.status,
+            name=op.name,
+            operation_id=op.name,
+            summary=op.name,
+            responses={error.status_code: {"description": error.__name__} for error in op.errors},
+            response_model_exclude_none=True,
+        )
+
+
+def _with_token(handler: Callable[..., Any], name: str, state_wins: bool) -> Callable[..., Any]:
+    """The handler as an endpoint that also takes the client token, in one transaction with its effects."""
+    signature = inspect.signature(handler, eval_str=True)
+    answer: type[Response] = signature.return_annotation
+
+    @wraps(handler)
+    def endpoint(request: Request, client_token: str | None, **parameters: Any) -> Response:
+        values = {
+            key: value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+            for key, value in parameters.items()
+            if isinstance(value, BaseModel | str)
+        }
+        return once(
+            request.app.state.stores,
+            name,
+            client_token,
+            values,
+            lambda: handler(**parameters),
+            answer,
+            state_wins=state_wins,
+        )
+
+    extra = [
+        inspect.Parameter("request", inspect.Parameter.KEYWORD_ONLY, annotation=Request),
+        inspect.Parameter("client_token", inspect.Parameter.KEYWORD_ONLY, annotation=Token, default=None),
+    ]
+    own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in signature.parameters.values()]
+    endpoint.__signature__ = signature.replace(parameters=own + extra)  # type: ignore[attr-defined]
+    return endpoint
