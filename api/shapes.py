@@ -199,7 +199,7 @@ class CreateProjectRequest(Shape):
 
 class CreateDatasetRequest(Shape):
     DatasetType: DatasetTypeName
-    DatasetSource: DatasetSource | None = None
+    DatasetSource: Annotated[DatasetSource | None, Field(default=None)]
 
 
 class UpdateDatasetEntriesRequest(Shape):

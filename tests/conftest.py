@@ -1,0 +1,90 @@
+"""What most tests share: a data directory of their own, its stores, and an API server that a real client talks to."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import uvicorn
+from botocore.config import Config
+
+from api.app import create_app
+from storage.access import AccessKey
+from storage.settings import Settings
+from storage.stores import Stores, open_stores
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(data_dir=tmp_path / "data", replica_wait_seconds=1)
+
+
+@pytest.fixture
+def stores(settings: Settings) -> Iterator[Stores]:
+    opened = open_stores(settings)
+    yield opened
+    opened.database.close()
+
+
+@pytest.fixture
+def key(stores: Stores) -> AccessKey:
+    return stores.keys.create()
+
+
+@pytest.fixture
+def endpoint(settings: Settings, stores: Stores) -> Iterator[str]:
+    """The address of an API server over the test's stores; no trainer and no inference host run."""
+    with serving(settings, stores) as address:
+        yield address
+
+
+@pytest.fixture
+def lookout(endpoint: str, key: AccessKey) -> Any:
+    """AWS's own client."""
+    return client(endpoint, key)
+
+
+class serving:  # noqa: N801 - used as a context manager
+    """An API server in a thread of this process, on a free port."""
+
+    def __init__(self, settings: Settings, stores: Stores) -> None:
+        app = create_app(settings, stores)
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, server_header=False))
+        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]})
+
+    def __enter__(self) -> str:
+        self._thread.start()
+        wait_until(lambda: self._server.started, 30, "the API server to start")
+        return f"http://127.0.0.1:{self._socket.getsockname()[1]}"
+
+    def __exit__(self, *_: object) -> None:
+        self._server.should_exit = True
+        self._thread.join()
+        self._socket.close()
+
+
+def client(endpoint: str, key: AccessKey, **options: Any) -> Any:
+    """boto3's client of the service at this address."""
+    return boto3.client(
+        "lookoutvision",
+        endpoint_url=endpoint,
+        region_name="us-east-1",
+        aws_access_key_id=key.id,
+        aws_secret_access_key=key.secret,
+        config=Config(retries={"total_max_attempts": 1}, **options),
+    )
+
+
+def wait_until(condition: Any, seconds: float, what: str) -> Any:
+    """The first true value of a condition, polled until a deadline that fails the test."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            pytest.fail(f"waited {seconds:g} s for {what}")
+        time.sleep(0.05)
+    return value
