@@ -292,4 +292,4 @@ class DetectAnomaliesResponse(Response):
 
 
 class ListTagsForResourceResponse(Response):
-    Tags: list[Tag]
+    Tags: TagList
