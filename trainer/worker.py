@@ -1,0 +1,160 @@
+"""Entry point of a worker: `python -m trainer.worker --queue training|short`.
+
+The parent listens to the broker and forks a child that does the work. The parent never touches the GPU, and a child
+that has trained ends, which gives back all of the GPU's memory.
+"""
+
+import argparse
+import logging
+import os
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from types import FrameType
+
+import psutil  # type: ignore[import-untyped]
+from celery import Celery
+from celery.signals import worker_process_init, worker_ready
+from celery.worker import state
+from sqlalchemy.exc import OperationalError
+
+from storage.errors import Superseded
+from storage.jobs import DELETE, IMPORT, QUEUES, TASK, TRAIN, celery_app
+from storage.lifeline import die_with_parent
+from storage.records import Job
+from storage.settings import Settings
+from storage.stores import Stores, open_stores
+from trainer.lease import Lease
+from trainer.reaper import Reaper
+
+_STOP_SECONDS = 5.0  # for the child to give its job back
+_TASKS_PER_CHILD = {"training": 1, "short": 100}
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Handler:
+    """How a kind of job is done, and how it ends when it cannot be; without `fail` it is tried for ever."""
+
+    run: Callable[[Job, Stores], None]
+    fail: Callable[[Job, Stores, str], None] | None
+
+
+class Worker:
+    """The child's side: claims jobs and does them, each under its lease."""
+
+    def __init__(self, stores: Stores, handlers: Mapping[str, Handler], lease: Lease) -> None:
+        self._stores, self._handlers, self._lease = stores, handlers, lease
+
+    def work(self, id_: str) -> None:
+        """Do the job, unless it is done or somebody else's. Raises OperationalError: the job is then tried again."""
+        job = self._stores.jobs.claim(id_)
+        if job is None:
+            return
+        log.info("job %s (%s) begins, attempt %d", job.id, job.kind, job.attempts)
+        with self._lease.held(self._stores.jobs, job):
+            try:
+                self._do(job, self._handlers[job.kind])
+            except Superseded as error:
+                log.warning("nothing was committed: %s", error)
+
+    def _do(self, job: Job, handler: Handler) -> None:
+        attempts = self._stores.settings.max_attempts
+        if job.attempts > attempts and handler.fail:
+            handler.fail(
+                job, self._stores, f"was interrupted {attempts} times and is given up; the trainer's log tells more."
+            )
+            return
+        try:
+            handler.run(job, self._stores)
+        except (Superseded, OperationalError):
+            raise
+        except Exception as error:
+            log.exception("job %s failed", job.id)
+            if handler.fail is None:
+                raise
+            handler.fail(
+                job,
+                self._stores,
+                f"failed because of an error in the service ({type(error).__name__}): {error}; "
+                f"the trainer's log has the details under job {job.id}.",
+            )
+
+
+def handlers_of(queue: str) -> dict[str, Handler]:
+    """The handlers of a queue. Those of trainings import torch, so that a forked child has it loaded."""
+    if queue == QUEUES[TRAIN]:
+        from trainer import training
+
+        return {TRAIN: Handler(training.run, training.fail)}
+    from trainer import deleting, importing
+
+    return {IMPORT: Handler(importing.run, importing.fail), DELETE: Handler(deleting.run, None)}
+
+
+def create_app(settings: Settings, queue: str) -> Celery:
+    """The Celery application of a worker: one task, whose work is done in a forked child with stores of its own."""
+    handlers, lease = handlers_of(queue), Lease(settings.heartbeat_seconds)
+    worker = cache(lambda: Worker(open_stores(settings), handlers, lease))
+    app = celery_app(settings)
+
+    @app.task(name=TASK)  # type: ignore[untyped-decorator]
+    def work(id_: str) -> None:
+        worker().work(id_)
+
+    def begin_child(**_: object) -> None:
+        lease.release_on_sigterm()
+        die_with_parent(os.getppid())
+
+    def begin_parent(**_: object) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, _stop)
+        Reaper(settings, queue, busy=lambda: bool(state.reserved_requests)).start()
+
+    worker_process_init.connect(begin_child, weak=False)
+    worker_ready.connect(begin_parent, weak=False)
+    return app
+
+
+def main() -> None:
+    """Work until SIGTERM or SIGINT."""
+    die_with_parent()
+    parser = argparse.ArgumentParser(prog="trainer.worker", description="Imports data sets or trains models.")
+    parser.add_argument("--queue", required=True, choices=sorted(set(QUEUES.values())))
+    queue: str = parser.parse_args().queue
+    logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {queue} %(levelname)s %(name)s: %(message)s")
+    # cuBLAS is reproducible only with this workspace, and reads it once, when the process starts using the GPU.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    app = create_app(Settings(), queue)
+    worker = app.Worker(
+        queues=[queue],
+        hostname=f"{queue}@%h",
+        pool="prefork",
+        concurrency=1,
+        max_tasks_per_child=_TASKS_PER_CHILD[queue],
+        without_gossip=True,
+        without_mingle=True,
+        without_heartbeat=True,
+        loglevel="INFO",
+        redirect_stdouts=False,
+        quiet=True,
+    )
+    worker.start()
+    raise SystemExit(worker.exitcode)
+
+
+def _stop(_signal: int, _frame: FrameType | None) -> None:
+    """Stop at once: the children give their jobs back, the broker's message does not matter."""
+    children = psutil.Process().children()
+    for child in children:
+        child.terminate()
+    _, alive = psutil.wait_procs(children, timeout=_STOP_SECONDS)
+    for child in alive:
+        child.kill()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
