@@ -1,0 +1,175 @@
+"""The service on one machine: the data directory's lock, and the child processes that `vigil up` starts and watches."""
+
+import fcntl
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from subprocess import Popen, TimeoutExpired
+from typing import TextIO
+
+import httpx
+
+from api.cli.terminal import CommandError, say
+from storage.lifeline import spawn
+from storage.settings import Settings
+from storage.stores import open_stores
+
+HOST = "127.0.0.1"
+# A predecessor that was killed leaves children that need half a second to notice it, and a moment to go.
+_PORT_SECONDS = 5.0
+_STOP_SECONDS = 15.0
+_LONGEST_BACKOFF = 30.0
+_TRIES_BEFORE_READY = 5
+
+
+@dataclass
+class Child:
+    """One process of the service, and when to start it again after it ended on its own."""
+
+    name: str
+    module: str
+    arguments: tuple[str, ...] = ()
+    process: Popen[bytes] | None = None
+    failures: int = 0
+    started: float = 0.0
+    again_at: float = field(default=0.0)
+
+    def start(self, environment: dict[str, str]) -> None:
+        """Start the process."""
+        self.process, self.started = spawn(self.module, self.arguments, environment), time.monotonic()
+
+    def tend(self, environment: dict[str, str]) -> None:
+        """Start it again when it ended: at once after a long life, with growing patience after a short one."""
+        moment = time.monotonic()
+        if self.process is not None and (code := self.process.poll()) is not None:
+            self.failures = 1 if moment - self.started > 2 * _LONGEST_BACKOFF else self.failures + 1
+            wait = min(2.0 ** (self.failures - 1), _LONGEST_BACKOFF)
+            self.process, self.again_at = None, moment + wait
+            say(f"The {self.name} process {_how(code)}; it is started again in {wait:.0f} s.")
+        elif self.process is None and moment >= self.again_at:
+            self.start(environment)
+
+
+class Service:
+    """Starts, watches and stops the children. The stores are opened first, and the first access key is made."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.url = f"http://{HOST}:{settings.port}"
+        self._environment = {
+            "VIGIL_DATA_DIR": str(settings.data_dir.absolute()),
+            "VIGIL_HOST": HOST,
+            "VIGIL_PORT": str(settings.port),
+        }
+        self._children = [
+            Child("API", "api.main"),
+            Child("training", "trainer.worker", ("--queue", "training")),
+            Child("import", "trainer.worker", ("--queue", "short")),
+            Child("inference", "inference.host"),
+        ]
+
+    def start(self) -> None:
+        """Start all children; `ready` tells when they answer."""
+        for child in self._children:
+            child.start(self._environment)
+
+    def tend(self) -> None:
+        """Start again what ended on its own; call this every now and then."""
+        for child in self._children:
+            child.tend(self._environment)
+
+    def ready(self) -> bool:
+        """Whether the API answers and is ready. Raises CommandError where a child ends again and again."""
+        for child in self._children:
+            if child.failures >= _TRIES_BEFORE_READY:
+                raise CommandError(
+                    f"The {child.name} process ended {child.failures} times at the start; the reason is in the lines "
+                    "above. `vigil doctor` checks the machine."
+                )
+        return answers(self.url)
+
+    def stop(self) -> None:
+        """Ask all children to end, and after 15 s end those that did not."""
+        running = [child.process for child in self._children if child.process is not None]
+        for process in running:
+            process.terminate()
+        deadline = time.monotonic() + _STOP_SECONDS
+        for process in running:
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def answers(url: str) -> bool:
+    """Whether a service at this address says that it is ready."""
+    try:
+        return httpx.get(f"{url}/readyz", timeout=2.0, trust_env=False).is_success
+    except httpx.HTTPError:
+        return False
+
+
+def prepare(settings: Settings) -> None:
+    """Bring the catalogue to the newest schema and make the first access key where there is none."""
+    stores = open_stores(settings)
+    try:
+        if stores.keys.first() is None:
+            stores.keys.create()
+    finally:
+        stores.database.close()
+
+
+@contextmanager
+def locked(data_dir: Path) -> Iterator[None]:
+    """Hold the data directory for this process. Raises CommandError where another `vigil up` holds it."""
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # Opened for appending, so that the holder's number is still there for the one who is refused.
+    with (data_dir / "vigil.lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = _read(file) or "unknown"
+            raise CommandError(
+                f"Vigil already runs on {data_dir} (process {pid}). Use it as it is (`vigil status`), stop it first "
+                f"(Ctrl-C where it runs, or `kill {pid}`), or choose another directory with --data-dir."
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def await_port(port: int) -> None:
+    """Wait up to 5 s until the port can be taken. Raises CommandError where another program keeps it."""
+    deadline = time.monotonic() + _PORT_SECONDS
+    while not port_is_free(port):
+        if time.monotonic() > deadline:
+            raise CommandError(
+                f"Port {port} of this machine is taken by another program. Choose another one with --port, "
+                f"or end that program (`ss -ltnp 'sport = :{port}'` names it)."
+            )
+        time.sleep(0.1)
+
+
+def port_is_free(port: int) -> bool:
+    """Whether a server could listen on this port now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+        return True
+
+
+def _read(file: TextIO) -> str:
+    file.seek(0)
+    return file.read().strip()
+
+
+def _how(code: int) -> str:
+    return f"ended with code {code}" if code >= 0 else f"was killed by signal {-code}"
