@@ -1,0 +1,145 @@
+"""`vigil detect`: decisions on images, as a table or as JSON, with heat maps where they are wanted."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import Progress
+from rich.table import Table
+from rich.text import Text
+
+from api.cli.client import Client, Detection, ServiceRefusal
+from api.cli.folder import content_type, read_folder
+from api.cli.models import newest
+from api.cli.options import DataDir, Port, Project, connect, read_settings
+from api.cli.overlay import draw_overlay
+from api.cli.terminal import CommandError, out, progress, say
+
+Images = Annotated[list[Path], typer.Argument(help="Images (JPEG, PNG), or folders of images.", show_default=False)]
+Version = Annotated[
+    str | None, typer.Option("--version", help="Version number, or latest. Default: the newest hosted one.")
+]
+Overlays = Annotated[
+    Path | None,
+    typer.Option("--overlay", metavar="DIR", help="Write the images with their heat maps into this folder."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object per image instead of a table.")]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image to look at; `name` is how it is called in results."""
+
+    path: Path
+    name: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an image: a detection, or the reason why there is none. `overlay` is the picture written."""
+
+    picture: Picture
+    detection: Detection | None
+    problem: str = ""
+    overlay: Path | None = None
+
+
+def detect(
+    project: Project,
+    images: Images,
+    version: Version = None,
+    overlay: Overlays = None,
+    *,
+    as_json: AsJson = False,
+    data_dir: DataDir = None,
+    port: Port = None,
+) -> None:
+    """Decide for each image whether it is anomalous. Exit code 1 when an image could not be judged."""
+    pictures = list(find_pictures(images, read_settings(data_dir, port).max_image_bytes))
+    with connect(data_dir, port) as client, progress() as bar:
+        version = version or newest(client, project, "HOSTED")
+        outcomes = detect_all(client, project, version, pictures, overlay, bar)
+    if as_json:
+        for outcome in outcomes:
+            typer.echo(json.dumps(_json(outcome), ensure_ascii=False))
+    else:
+        out.print(_table(outcomes))
+    if overlay is not None:
+        say(f"Heat maps: {overlay.absolute()}")
+    if failed := sum(outcome.detection is None for outcome in outcomes):
+        raise CommandError(f"{failed} of {len(outcomes)} images could not be judged; the reasons are above.")
+
+
+def find_pictures(images: Iterable[Path], max_bytes: int) -> Iterable[Picture]:
+    """The images named, and those of the folders named. Raises CommandError for what is neither."""
+    for path in images:
+        if path.is_dir():
+            samples = read_folder(path, labelled=False, max_bytes=max_bytes).samples["train"]
+            yield from (Picture(sample.path, sample.name) for sample in samples)
+        elif path.exists():
+            yield Picture(path, path.name)
+        else:
+            raise CommandError(f"{path} does not exist; name an image or a folder of images.")
+
+
+def detect_all(
+    client: Client, project: str, version: str, pictures: Sequence[Picture], overlays: Path | None, bar: Progress
+) -> list[Outcome]:
+    """Send all images, one after another; an image that is refused does not keep the others from being judged."""
+    if overlays is not None:
+        overlays.mkdir(parents=True, exist_ok=True)
+    outcomes = []
+    for picture in bar.track(pictures, description="Looking for anomalies"):
+        try:
+            outcomes.append(_detect(client, project, version, picture, overlays))
+        except ServiceRefusal as error:
+            if error.kind != "ValidationException":
+                raise
+            outcomes.append(Outcome(picture, None, str(error)))
+    return outcomes
+
+
+def _detect(client: Client, project: str, version: str, picture: Picture, overlays: Path | None) -> Outcome:
+    try:
+        data, type_ = picture.path.read_bytes(), content_type(picture.path)
+    except OSError as error:
+        return Outcome(picture, None, f"cannot be read: {error.strerror}")
+    if type_ is None:
+        return Outcome(picture, None, "is not a JPEG or PNG image")
+    detection = client.detect(project, version, data, type_, explain=overlays is not None)
+    if overlays is None:
+        return Outcome(picture, detection)
+    target = overlays / f"{picture.name.replace('/', '_')}.overlay.png"
+    try:
+        draw_overlay(data, detection, picture.name).save(target)
+    except OSError as error:
+        return Outcome(picture, detection, f"no heat map could be written: {error}")
+    return Outcome(picture, detection, overlay=target)
+
+
+def decision(detection: Detection) -> Text:
+    """The decision as a coloured word."""
+    return Text("anomaly", "bold red") if detection.is_anomalous else Text("normal", "green")
+
+
+def _table(outcomes: Iterable[Outcome]) -> Table:
+    table = Table("Image", "Decision", "Confidence", "Found", show_lines=False)
+    table.columns[0].overflow = "fold"
+    for outcome in outcomes:
+        name, detection = outcome.picture.name, outcome.detection
+        if detection is None:
+            table.add_row(name, Text("not judged", "yellow"), "", outcome.problem)
+        else:
+            found = outcome.problem or detection.found
+            table.add_row(name, decision(detection), f"{detection.confidence:.3f}", found)
+    return table
+
+
+def _json(outcome: Outcome) -> dict[str, object]:
+    image = str(outcome.picture.path)
+    if outcome.detection is None:
+        return {"Image": image, "Error": outcome.problem}
+    return {"Image": image, **outcome.detection.result}
