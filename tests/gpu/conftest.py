@@ -1,0 +1,29 @@
+"""What the tests of gpu share: a backbone, and inspectors fitted on a rendered texture."""
+
+import pytest
+import torch
+from texture import SIZE, render
+from torch import Tensor
+
+from gpu.backbone import Backbone, load_backbone
+from gpu.fitting import Recipe, embed_all, fit_inspector
+from gpu.inspection import Inspector
+
+
+@pytest.fixture(scope="session")
+def backbone() -> Backbone:
+    return load_backbone("vigil-s")
+
+
+@pytest.fixture(scope="session")
+def patches(backbone: Backbone) -> Tensor:
+    """Patch embeddings (12, 12, 16, D) of normal images."""
+    return embed_all(backbone, torch.split(render(12, 1)[0], 5), 12)
+
+
+@pytest.fixture(scope="session", params=["patchcore", "padim"])
+def inspector(request: pytest.FixtureRequest, backbone: Backbone, patches: Tensor) -> Inspector:
+    images, masks = render(6, 2, spot=True)
+    anomalies = embed_all(backbone, [images], 6)
+    recipe = Recipe(request.param, coreset_ratio=0.05)
+    return fit_inspector(backbone, recipe, patches, anomalies, masks, {"spot": "#23A436"}, SIZE, lambda *_: None)

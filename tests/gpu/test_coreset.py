@@ -1,0 +1,106 @@
+"""The lazy selection picks what the plain loop picks; the search finds what brute force finds."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from gpu import coreset, neighbours
+from gpu.coreset import farthest_first, project
+from gpu.neighbours import nearest
+
+
+def plain(points: Tensor, picks: int, first: int) -> list[int]:
+    """Algorithm 1 of the PatchCore paper as written: after each pick, the distance of every point to the picks."""
+    chosen = [first]
+    distances = (points - points[first]).square().sum(1)
+    while len(chosen) < picks:
+        distances[chosen] = -1
+        chosen.append(int(distances.argmax()))
+        distances = torch.minimum(distances, (points - points[chosen[-1]]).square().sum(1))
+    return chosen
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    n=st.integers(1, 400),
+    d=st.integers(1, 6),
+    spread=st.integers(0, 40),
+    share=st.floats(0, 1),
+    group=st.sampled_from([1, 3, 16, 4096]),
+    seed=st.integers(0, 1000),
+)
+def test_picks_equal_the_plain_loop(n: int, d: int, spread: int, share: float, group: int, seed: int) -> None:
+    # whole numbers: their distances are exact in float32, so that ties are ties in both
+    points = torch.randint(-spread, spread + 1, (n, d), generator=torch.Generator().manual_seed(seed)).float()
+    picks = max(1, round(share * n))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(coreset, "_GROUP", group)
+        found = farthest_first(points, picks, seed=seed)
+    assert found.dtype == torch.int64
+    assert found.tolist() == plain(points, picks, int(found[0]))
+    assert len(found.unique()) == picks
+
+
+def test_the_seed_decides_the_first_pick_and_nothing_else_does() -> None:
+    points = torch.randn(500, 8, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(farthest_first(points, 20, seed=3), farthest_first(points, 20, seed=3))
+    assert len({int(farthest_first(points, 1, seed=s)) for s in range(10)}) > 5
+
+
+def test_progress_rises_to_one() -> None:
+    seen: list[float] = []
+    farthest_first(torch.randn(9000, 4), 3000, progress=seen.append)
+    assert seen == sorted(seen)
+    assert seen[-1] == 1
+
+
+@pytest.mark.parametrize("picks", [0, 6])
+def test_impossible_picks_are_refused(picks: int) -> None:
+    with pytest.raises(ValueError, match=f"cannot pick {picks} of 5"):
+        farthest_first(torch.zeros(5, 2), picks)
+
+
+def test_projection_keeps_distances_roughly() -> None:
+    points = torch.randn(200, 600, generator=torch.Generator().manual_seed(0))
+    projected = project(points, 128, seed=1)
+    assert projected.shape == (200, 128)
+    ratio = torch.pdist(projected) / torch.pdist(points)
+    assert float(ratio.min()) > 0.6
+    assert float(ratio.max()) < 1.4
+    assert abs(float(ratio.mean()) - 1) < 0.03
+    assert project(points[:, :100]) is not None
+    assert torch.equal(project(points[:, :100]), points[:, :100])
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    q=st.integers(0, 60),
+    m=st.integers(1, 90),
+    d=st.integers(1, 20),
+    k=st.integers(1, 5),
+    limit=st.sampled_from([1, 200, 1 << 24]),
+)
+def test_nearest_equals_brute_force(q: int, m: int, d: int, k: int, limit: int) -> None:
+    generator = torch.Generator().manual_seed(q * 1000 + m)
+    queries, bank = torch.randn(q, d, generator=generator), torch.randn(m, d, generator=generator)
+    k = min(k, m)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(neighbours, "_ELEMENTS", limit)
+        distances, indices = nearest(queries, bank, k)
+    expected = torch.cdist(queries.double(), bank.double()).sort(dim=1).values[:, :k]
+    torch.testing.assert_close(distances.double(), expected, rtol=1e-5, atol=1e-6)
+    assert torch.equal((queries.unsqueeze(1) - bank[indices]).norm(dim=2), distances)
+
+
+def test_identical_vectors_are_exactly_zero_apart() -> None:
+    bank = 100 + torch.randn(3000, 304, generator=torch.Generator().manual_seed(0))
+    distances, indices = nearest(bank, bank)
+    assert float(distances.max()) == 0
+    assert torch.equal(indices.squeeze(1), torch.arange(3000))
+
+
+def test_more_neighbours_than_rows_are_refused() -> None:
+    with pytest.raises(ValueError, match="cannot find 3 neighbours in a bank of 2"):
+        nearest(torch.zeros(1, 2), torch.zeros(2, 2), 3)
