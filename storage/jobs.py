@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 def celery_app(settings: Settings) -> Celery:
     """The Celery application: one task, results ignored, a message given back only when its work is done."""
-    app = Celery("vigil", broker=settings.broker_url or "filesystem://", set_as_current=False)
+    app = Celery("vigil", broker=settings.broker_url or "filesystem://localhost/", set_as_current=False)
     app.conf.update(
         broker_connection_retry_on_startup=True,
         task_acks_late=True,

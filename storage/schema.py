@@ -1,5 +1,6 @@
 """The catalogue's tables. A change here needs a migration in `migrations/versions`; a test compares the two."""
 
+import logging
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,9 @@ from alembic.config import Config
 from sqlalchemy.engine import Dialect
 
 metadata = sa.MetaData()
+
+# Every process brings the schema up to date when it starts; that there was nothing to do is no news.
+logging.getLogger("alembic.runtime").setLevel(logging.WARNING)
 
 
 class Moment(sa.types.TypeDecorator[datetime]):

@@ -1,0 +1,130 @@
+"""A whole service for a test: `vigil up` as a user starts it, in a data directory of its own on a free port."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import boto3
+import httpx
+import psutil
+import pytest
+from botocore.config import Config
+
+from tests.conftest import wait_until
+
+VIGIL = str(Path(sys.executable).with_name("vigil"))
+# Short leases: what was killed is missed after seconds. The defaults suit busy machines.
+QUICK = {"VIGIL_LEASE_SECONDS": "4", "VIGIL_HEARTBEAT_SECONDS": "1", "VIGIL_REAP_SECONDS": "1"}
+
+
+class Service:
+    """`vigil up` and what runs below it."""
+
+    def __init__(self, data_dir: Path, port: int, environment: Mapping[str, str]) -> None:
+        self.data_dir, self.port = data_dir, port
+        self._environment = {**os.environ, **environment}
+        self._log = data_dir.with_name("vigil.log")
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it is ready."""
+        with self._log.open("ab") as log:
+            command = [VIGIL, "up", "--data-dir", str(self.data_dir), "--port", str(self.port)]
+            self._process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=subprocess.STDOUT)
+        wait_until(self._ready, 120, f"the service to be ready; its log:\n{self.log()}")
+
+    def stop(self) -> int:
+        """Stop it as Ctrl-C does. → its exit status"""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGINT)
+        return self._process.wait(60)
+
+    def kill(self) -> None:
+        """Kill -9 of `vigil up` alone: its children have to notice by themselves."""
+        assert self._process is not None
+        children = self.children()
+        self._process.kill()
+        self._process.wait()
+        wait_until(lambda: not any(child.is_running() for child in children), 30, "the children to go too")
+
+    def kill_tree(self) -> None:
+        """Kill -9 of every process at once."""
+        assert self._process is not None
+        for process in [psutil.Process(self._process.pid), *self.children()]:
+            process.kill()
+        self._process.wait()
+
+    def children(self) -> list[psutil.Process]:
+        """All processes below `vigil up`."""
+        assert self._process is not None
+        return [p for p in psutil.Process(self._process.pid).children(recursive=True) if p.is_running()]
+
+    def find(self, *words: str) -> list[psutil.Process]:
+        """Processes whose command line holds all these words."""
+        found = []
+        for process in self.children():
+            try:
+                line = process.cmdline()
+            except psutil.Error:
+                continue
+            if all(word in line for word in words):
+                found.append(process)
+        return found
+
+    def client(self, **options: Any) -> Any:
+        """boto3, configured by what `vigil env` prints."""
+        command = [VIGIL, "env", "--data-dir", str(self.data_dir), "--port", str(self.port)]
+        printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        names = dict(re.findall(r"^export (\w+)='?([^'\n]*)'?$", printed, re.MULTILINE))
+        return boto3.client(
+            "lookoutvision",
+            endpoint_url=names["AWS_ENDPOINT_URL_LOOKOUTVISION"],
+            aws_access_key_id=names["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=names["AWS_SECRET_ACCESS_KEY"],
+            region_name=names["AWS_DEFAULT_REGION"],
+            config=Config(**options),
+        )
+
+    def bucket(self, name: str) -> Path:
+        """The folder that is this bucket of the directory object store."""
+        folder = self.data_dir / "objects" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def log(self) -> str:
+        """The end of what the service has printed."""
+        return self._log.read_text(errors="replace")[-4000:] if self._log.exists() else ""
+
+    def running(self) -> bool:
+        """Whether `vigil up` runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def _ready(self) -> bool:
+        assert self._process is not None
+        if self._process.poll() is not None:
+            pytest.fail(f"vigil up ended with {self._process.returncode}:\n{self.log()}")
+        try:
+            return httpx.get(f"http://127.0.0.1:{self.port}/readyz", timeout=2).is_success
+        except httpx.HTTPError:
+            return False
+
+
+@contextmanager
+def running_service(folder: Path, **environment: str) -> Iterator[Service]:
+    """A service that is stopped at the end, whatever happens."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    service = Service(folder / "data", port, environment)
+    service.start()
+    try:
+        yield service
+    finally:
+        if service.running():
+            service.stop()
