@@ -68,7 +68,9 @@ class serving:  # noqa: N801 - used as a context manager
 
     def __init__(self, settings: Settings, stores: Stores) -> None:
         app = create_app(settings, stores)
-        self._socket = socket.create_server(("127.0.0.1", 0))
+        # asyncio turns Nagle's algorithm off only where the protocol is named; with it each answer takes 40 ms longer.
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        self._socket.bind(("127.0.0.1", 0))
         self._server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, server_header=False))
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]})
 
