@@ -54,7 +54,7 @@ def _blended(picture: np.ndarray, values: np.ndarray) -> np.ndarray:
 def _outlined(picture: np.ndarray, values: np.ndarray) -> np.ndarray:
     inside = values > THRESHOLD
     width = max(1, round(max(inside.shape) / 400))
-    edge = inside & ~ndimage.binary_erosion(inside, iterations=width)
+    edge = inside & ~ndimage.binary_erosion(inside, iterations=width, border_value=1)
     rim = ndimage.binary_dilation(inside, iterations=width) & ~inside
     picture = picture.copy()
     # A light line inside a dark one is seen on every ground.

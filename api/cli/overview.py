@@ -38,15 +38,17 @@ def _names(client: Client, project: str | None) -> list[str]:
 
 
 def _datasets(client: Client, project: str) -> Table:
-    table = Table("Data set", "Images", "Normal", "Anomaly", "Unlabelled", "Status", "Message")
+    table = Table("Set", "Images", "Normal", "Anomaly", "Status", "Message")
+    table.columns[4].no_wrap = True
     for dataset in client.datasets(project):
-        counts = (dataset.total, dataset.normal, dataset.anomaly, dataset.total - dataset.labeled)
+        counts = (dataset.total, dataset.normal, dataset.anomaly)
         table.add_row(dataset.type, *map(str, counts), dataset.status, dataset.message)
     return table
 
 
 def _models(client: Client, project: str) -> Table:
     table = Table("Model", "Status", "Figures", "Message")
+    table.columns[1].no_wrap = True
     for model in client.models(project):
         shown = figures(model) if model.performance else ""
         table.add_row(model.version, model.status, shown, model.message)

@@ -59,7 +59,8 @@ def render_part(random: np.random.Generator, defect: str | None = None) -> Part:
     """Render one plate; `defect` is one of DEFECTS."""
     scene = _scene(random)
     holes = list(_HOLES)
-    missing = holes.pop(random.integers(len(holes))) if defect == "missinghole" else None
+    chosen = random.integers(len(holes))  # drawn for every part, so that a seed gives the same plate with any defect
+    missing = holes.pop(chosen) if defect == "missinghole" else None
     _plate(scene)
     for hole in holes:
         _bore(scene, np.hypot(scene.x - hole[0], scene.y - hole[1]) - _HOLE_RADIUS)

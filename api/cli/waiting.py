@@ -4,12 +4,13 @@ import re
 import time
 from collections.abc import Callable
 
-from rich.progress import Progress, TaskID
+from rich.progress import Progress
 
 from api.cli.client import Client, DatasetState, ModelState
 from api.cli.terminal import CommandError
 
 _POLL_SECONDS = 0.3
+_DOING = {"TRAINING": "Training", "STARTING_HOSTING": "Starting", "STOPPING_HOSTING": "Stopping"}
 _PERCENT = re.compile(r"(?P<phase>[^.,]*),?\s+(?P<percent>\d{1,3})\s?%")
 
 
@@ -24,14 +25,18 @@ def await_dataset(client: Client, project: str, type_: str) -> DatasetState:
 
 def await_model(client: Client, project: str, version: str, passing: str, progress: Progress) -> ModelState:
     """Wait while the model is in the status `passing`; the phase and percentage of its message move a bar."""
-    task = progress.add_task(f"{project} version {version}", total=100)
+    doing = f"{_DOING[passing]} {project}/{version}"
+    task = progress.add_task(doing, total=None)
     while (state := client.model(project, version)).status == passing:
-        _show(progress, task, state.message)
+        if found := _PERCENT.search(state.message):
+            # Not 100 before the end: a bar that was full once stops its clock.
+            completed = min(int(found["percent"]), 99)
+            progress.update(task, description=f"{doing}: {found['phase'].strip()}", total=100, completed=completed)
         time.sleep(_POLL_SECONDS)
     if state.status.endswith("_FAILED"):
         progress.stop_task(task)
         raise CommandError(f"Version {version} of project '{project}' is {state.status}: {state.message}")
-    progress.update(task, completed=100)
+    progress.update(task, description=doing, total=100, completed=100)
     return state
 
 
@@ -41,12 +46,3 @@ def await_all(check: Callable[[], bool], seconds: float) -> bool:
     while not (done := check()) and time.monotonic() < deadline:
         time.sleep(_POLL_SECONDS)
     return done
-
-
-def _show(progress: Progress, task: TaskID, message: str) -> None:
-    if found := _PERCENT.search(message):
-        phase = found["phase"].strip()
-        progress.update(task, description=phase or message, total=100, completed=int(found["percent"]))
-    else:
-        # No figure to show: a bar without an end.
-        progress.update(task, description=message, total=None)
