@@ -157,9 +157,8 @@ class Catalogue:
         """Add entries; one with the source-ref of an entry that is there replaces it."""
         e = schema.entry.c
         with self.database.transaction() as connection:
-            known = dict(
-                connection.execute(sa.select(e.source_ref, e.number).where(e.dataset == dataset.id)).tuples().all()
-            )
+            rows = connection.execute(sa.select(e.source_ref, e.number).where(e.dataset == dataset.id))
+            known = {row.source_ref: row.number for row in rows}
             fresh, changed = [], []
             for entry in entries:
                 values = {**asdict(entry), "dataset": dataset.id}

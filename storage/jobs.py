@@ -109,7 +109,8 @@ class Jobs:
         kinds = [kind for kind, name in QUEUES.items() if name == queue]
         open_ = (j.status == JobStatus.OPEN) & (j.lease_until <= now()) & j.kind.in_(kinds)
         with self._database.reading() as connection:
-            return list(connection.execute(sa.select(j.id, j.kind).where(open_).order_by(j.created)).tuples())
+            rows = connection.execute(sa.select(j.id, j.kind).where(open_).order_by(j.created))
+            return [(row.id, row.kind) for row in rows]
 
     def _change(self, job: Job, **values: Any) -> bool:
         j = schema.job.c
