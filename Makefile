@@ -34,5 +34,5 @@ lint: $(READY) ## check style, types and import rules
 	$(BIN)/lint-imports
 
 lock: $(READY) ## resolve the dependencies anew into requirements.lock
-	$(BIN)/uv pip compile -q --generate-hashes --no-emit-index-url --no-header pyproject.toml \
+	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml \
 		--group test --group lint --python-version 3.11 -o requirements.lock
