@@ -1,10 +1,13 @@
 """Every shape of the API once, as AWS names and bounds it (service model of Lookout for Vision, version 2020-11-20)."""
 
-from datetime import datetime
+import base64
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import Base64Bytes, BaseModel, ConfigDict, Field, PlainSerializer
+from pydantic import AfterValidator, BaseModel, ConfigDict, EncodedBytes, Field, PlainSerializer
+from pydantic.types import Base64Encoder
+from pydantic_core import PydanticCustomError
 
 from api.text import Text
 from storage.records import DatasetStatus, ModelStatus
@@ -46,6 +49,23 @@ PageSize = Annotated[int, Field(ge=1, le=100)]
 Timestamp = Annotated[
     datetime, PlainSerializer(lambda moment: round(moment.timestamp(), 3), return_type=float, when_used="json")
 ]
+# A time without an offset is one in UTC, whatever the server's clock shows.
+QueryTime = Annotated[datetime, AfterValidator(lambda moment: moment if moment.tzinfo else moment.replace(tzinfo=UTC))]
+
+
+class _StrictBase64(Base64Encoder):
+    """Base64 in which nothing is passed over: a manifest sent without encoding is refused, not read as rubbish."""
+
+    @classmethod
+    def decode(cls, data: bytes) -> bytes:
+        """Base64 → bytes."""
+        try:
+            return base64.b64decode(data, validate=True)
+        except ValueError:
+            raise PydanticCustomError("base64", "must be base64") from None
+
+
+Blob = Annotated[bytes, EncodedBytes(encoder=_StrictBase64)]
 
 
 class ResourceType(StrEnum):
@@ -203,7 +223,7 @@ class CreateDatasetRequest(Shape):
 
 
 class UpdateDatasetEntriesRequest(Shape):
-    Changes: Base64Bytes
+    Changes: Blob
 
 
 class CreateModelRequest(Shape):

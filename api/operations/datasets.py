@@ -1,7 +1,6 @@
 """Operations on data sets and their entries."""
 
 import uuid
-from datetime import datetime
 from typing import Annotated
 
 from fastapi import Query
@@ -79,8 +78,8 @@ def list_dataset_entries(
     stores: StoresDep,
     labeled: Annotated[bool | None, Query()] = None,
     anomalyClass: Annotated[shapes.AnomalyClassFilter | None, Query()] = None,
-    createdBefore: Annotated[datetime | None, Query()] = None,
-    createdAfter: Annotated[datetime | None, Query()] = None,
+    createdBefore: Annotated[shapes.QueryTime | None, Query()] = None,
+    createdAfter: Annotated[shapes.QueryTime | None, Query()] = None,
     nextToken: NextToken = None,
     maxResults: MaxResults = DEFAULT_PAGE,
     sourceRefContains: Annotated[shapes.QueryString | None, Query()] = None,
