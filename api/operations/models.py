@@ -8,7 +8,7 @@ from api.operations.projects import MaxResults, NextToken
 from api.paging import DEFAULT_PAGE, next_token, number_cursor
 from storage.jobs import DELETE, TRAIN
 from storage.manifest import write_manifest
-from storage.objects import OWN_BUCKET, snapshot_key
+from storage.objects import OWN_BUCKET, evaluation_key, snapshot_key
 from storage.options import PREFIX, parse_options
 from storage.records import Dataset, DatasetStatus, Model, ModelStatus, Performance, Stored, now
 from storage.stores import Stores
@@ -33,6 +33,8 @@ def create_model(
     _check_quota(stores)
     version = stores.catalogue.next_version(projectName)
     location = body.OutputConfig.S3Location
+    # Asked before the training, not found out after it: raises ObjectError where nothing can be stored there.
+    stores.objects.size(location.Bucket, evaluation_key(location.Prefix, "Manifest", projectName, version))
     model = Model(
         project=projectName,
         version=version,
@@ -70,7 +72,7 @@ def describe_model(
         StatusMessage=model.message,
         Performance=_performance(model.performance),
         OutputConfig=shapes.OutputConfig(
-            S3Location=shapes.S3Location(Bucket=model.output_bucket, Prefix=model.output_prefix)
+            S3Location=shapes.S3Location(Bucket=model.output_bucket, Prefix=model.output_prefix or "")
         ),
         EvaluationManifest=_place(model.evaluation_manifest),
         EvaluationResult=_place(model.evaluation_result),
