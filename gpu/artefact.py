@@ -25,10 +25,12 @@ class ArtefactError(Exception):
     """The artefact cannot be used here; the message names what it needs and what there is."""
 
 
-def save(inspector: Inspector, references: Tensor, software_version: str) -> bytes:
+def save(
+    inspector: Inspector, references: Tensor, software_version: str, dimensions: tuple[int, int] | None = None
+) -> bytes:
     """The inspector and up to four prepared reference images uint8 (R, 3, h, w), scored now, as one file.
 
-    The same inspector and references give the same bytes.
+    dimensions: (width, height) of the training images, where all have the same. The same arguments give the same bytes.
     """
     images = references[:_REFERENCES].cpu()
     found = inspector.inspect(images) if len(images) else []
@@ -40,6 +42,7 @@ def save(inspector: Inspector, references: Tensor, software_version: str) -> byt
         "backbone": {"name": backbone.name, "digest": backbone.digest, "layers": backbone.layers},
         "calibration": dataclasses.asdict(inspector.calibration),
         "input_size": inspector.input_size,
+        "dimensions": dimensions,
         "defects": {"names": bank.names, "colours": bank.colours} if bank else None,
         "references": {"scores": [i.score for i in found], "decisions": [i.is_anomalous for i in found]},
     }
