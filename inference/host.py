@@ -1,0 +1,167 @@
+"""Entry point of the inference host: `python -m inference.host`. Makes the replicas that run those that are wanted."""
+
+import logging
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy.exc import OperationalError
+
+from inference.place import UNUSABLE, Place
+from storage.errors import Conflict, Missing
+from storage.lifeline import die_with_parent, spawn
+from storage.records import ModelStatus, Unit
+from storage.settings import Settings
+from storage.stores import Stores, open_stores
+
+ROOM = 64  # units of one host; a replica takes about 0.5 GiB, and who asks for more than fit is told by the machine
+_MOST_FAILURES = 3  # in a row, before a model that is starting has failed
+_LONGEST_PAUSE = 30.0  # seconds before a replica that keeps dying is started again
+_STOP_SECONDS = 8.0  # between SIGTERM and SIGKILL: longer than a replica takes to answer what it has at hand
+_CLEAR_SECONDS = 5.0
+
+Key = tuple[str, int, int]
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Slot:
+    """A unit this host holds, and the replica process that fills it, if one runs."""
+
+    unit: Unit
+    process: subprocess.Popen[bytes] | None = None
+    not_before: float = 0.0
+    kill_at: float | None = None
+
+
+class Host:
+    """Claims wanted units and keeps a replica process for each. One thread, one round at a time."""
+
+    def __init__(self, stores: Stores, name: str) -> None:
+        self._stores, self._hosting, self._name = stores, stores.hosting, name
+        self._slots: dict[Key, Slot] = {}
+        self._keep_at = self._clear_at = 0.0
+
+    def run(self, stopped: threading.Event) -> None:
+        """Reconcile until stopped; then end all replicas and give up the units, which stay wanted."""
+        self._try(lambda: self._hosting.forget(self._name))
+        while not stopped.wait(self._stores.settings.reconcile_seconds):
+            self._try(self._round)
+        self._stop_all()
+        self._try(lambda: self._hosting.forget(self._name))
+
+    def _try(self, action: Callable[[], object]) -> None:
+        try:
+            action()
+        except OperationalError as error:
+            log.warning("the catalogue cannot be reached now, trying again: %s", error)
+
+    def _round(self) -> None:
+        moment = time.monotonic()
+        for unit in self._hosting.claim(self._name, ROOM - len(self._slots)):
+            old = self._slots.get(_key(unit))
+            if old is not None and old.process is not None:
+                old.process.kill()  # its lease had run out, and with it the address it was reached at
+                old.process.wait()
+            self._slots[_key(unit)] = Slot(unit)
+        mine = {_key(unit): unit for unit in self._hosting.units(self._name)}
+        for key, slot in list(self._slots.items()):
+            unit = mine.get(key)
+            if unit is not None and unit.wanted:
+                slot.unit = unit
+                self._fill(slot, moment)
+            elif self._ended(slot, moment):
+                del self._slots[key]
+                if unit is not None:
+                    self._release(unit)
+        if moment >= self._keep_at:
+            self._keep_at = moment + self._stores.settings.heartbeat_seconds
+            self._keep()
+        if moment >= self._clear_at:
+            self._clear_at = moment + _CLEAR_SECONDS
+            self._hosting.clear()
+
+    def _fill(self, slot: Slot, moment: float) -> None:
+        """Start the unit's replica where none runs and the pause after the last failure is over."""
+        if slot.process is not None and (status := slot.process.poll()) is not None:
+            slot.process = None
+            self._lost(slot, status, moment)
+        elif slot.process is None and moment >= slot.not_before:
+            unit = slot.unit
+            threads = max(1, (os.cpu_count() or 1) // len(self._slots))
+            place = Place(unit.project, unit.version, unit.slot, self._name, str(uuid.uuid4()), threads)
+            slot.process = spawn("inference.replica", place.arguments())
+            log.info("started a replica for %s/%d#%d, process %d", *_key(unit), slot.process.pid)
+
+    def _lost(self, slot: Slot, status: int, moment: float) -> None:
+        unit = slot.unit
+        reason = f"signal {-status}" if status < 0 else f"exit status {status}"
+        log.warning("the replica of %s/%d#%d ended: %s", *_key(unit), reason)
+        try:
+            failures = unit.failures
+            if status != UNUSABLE:  # else it has written the reason itself
+                failures = self._hosting.lost(self._name, unit, f"The replica ended with {reason}.")
+            if failures >= _MOST_FAILURES:
+                self._give_up(unit, f"Its replica ended {failures} times in a row, last with {reason}")
+        except Conflict as error:
+            log.info("%s", error)
+        slot.not_before = moment + min(_LONGEST_PAUSE, 2.0 ** (max(failures, 1) - 1))
+
+    def _give_up(self, unit: Unit, reason: str) -> None:
+        model = self._stores.catalogue.model(unit.project, unit.version)
+        if model.status == ModelStatus.STARTING_HOSTING:
+            self._hosting.fail(model, f"The model cannot be hosted. {reason}; the inference host's log tells more.")
+
+    def _ended(self, slot: Slot, moment: float) -> bool:
+        """Ask the replica to stop, then make it. → whether it is gone"""
+        if slot.process is None or slot.process.poll() is not None:
+            return True
+        if slot.kill_at is None:
+            slot.kill_at = moment + _STOP_SECONDS
+            slot.process.terminate()
+        elif moment >= slot.kill_at:
+            slot.process.kill()
+        return False
+
+    def _release(self, unit: Unit) -> None:
+        try:
+            self._hosting.release(self._name, unit)
+        except (Conflict, Missing) as error:
+            log.info("%s", error)
+
+    def _keep(self) -> None:
+        for slot in self._slots.values():
+            try:
+                self._hosting.keep(self._name, [slot.unit])
+            except Conflict as error:
+                log.info("%s", error)  # the next round sees that it is not ours, and stops its replica
+
+    def _stop_all(self) -> None:
+        while left := [slot for slot in self._slots.values() if not self._ended(slot, time.monotonic())]:
+            log.info("waiting for %d replicas to end", len(left))
+            time.sleep(0.1)
+
+
+def _key(unit: Unit) -> Key:
+    return unit.project, unit.version, unit.slot
+
+
+def main() -> None:
+    """Run until SIGTERM or SIGINT."""
+    die_with_parent()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s inference %(levelname)s %(name)s: %(message)s")
+    settings = Settings()
+    stopped = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+    Host(open_stores(settings), settings.host_id or socket.gethostname()).run(stopped)
+
+
+if __name__ == "__main__":
+    main()
