@@ -111,8 +111,7 @@ def _commit(job: Job, stores: Stores, model: Model, fit: Fit, training_images: i
     project, version, objects = model.project, model.version, stores.objects
     ended, arn = now(), stores.arns.model(project, version)
     figures = evaluation.metrics(fit.judged)
-    software = installed_version("vigil")
-    data = artefact.save(fit.inspector, fit.references, software)
+    data = artefact.save(fit.inspector, fit.references, installed_version("vigil"), fit.dimensions)
     stored = objects.put(OWN_BUCKET, artefact_key(project, version, job.id, job.epoch), data)
     result = evaluation.evaluation_result(arn, ended, training_images, len(fit.judged), figures, fit.pixels)
     manifest = evaluation.evaluation_manifest(fit.judged, arn, project, version, ended)
