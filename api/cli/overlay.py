@@ -12,11 +12,12 @@ THRESHOLD = 128  # grey value of the threshold in an anomaly map
 # (grey value, red, green, blue, opacity): luminance falls while opacity grows, so that the order is seen without hue.
 _COLOURS = np.array(
     [
-        (0, 255, 245, 150, 0.0),
-        (84, 255, 235, 120, 0.0),
-        (THRESHOLD, 255, 205, 60, 0.30),
-        (176, 250, 110, 25, 0.50),
-        (255, 200, 10, 30, 0.62),
+        (0, 255, 240, 120, 0.0),
+        (88, 255, 240, 120, 0.0),
+        (THRESHOLD, 255, 200, 40, 0.42),
+        (158, 255, 120, 20, 0.58),
+        (208, 225, 30, 30, 0.68),
+        (255, 170, 0, 50, 0.74),
     ]
 )
 _RED, _GREEN, _DARK, _LIGHT = (190, 20, 35), (25, 120, 65), (24, 26, 30), (255, 255, 255)

@@ -157,10 +157,10 @@ def _scratch(scene: _Scene) -> None:
         weight = np.where(distance < near, 1 - 1.4 * abs(step), weight)
         near = np.minimum(near, distance)
     on_face = _face(scene)
-    groove = np.exp(-((near / 1.0) ** 2)) * (0.55 + 0.45 * weight) * on_face
-    burr = np.roll(np.exp(-((near / 1.5) ** 2)), (1, 2), (0, 1)) * on_face
-    scene.shade(0.42 * groove - 0.22 * burr)
-    scene.mask = (near < 2.8) & (on_face > 0.5)
+    groove = np.exp(-((near / 1.3) ** 2)) * (0.55 + 0.45 * weight) * on_face
+    burr = np.roll(np.exp(-((near / 1.7) ** 2)), (1, 2), (0, 1)) * on_face
+    scene.shade(0.44 * groove - 0.25 * burr)
+    scene.mask = (near < 3.2) & (on_face > 0.5)
 
 
 def _dent(scene: _Scene) -> None:

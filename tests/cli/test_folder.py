@@ -152,7 +152,7 @@ def test_demo_never_takes_what_the_training_needs(tmp_path: Path) -> None:
     plan = make_plan(tmp_path, Settings())
     assert (len(plan.train), len(plan.unseen)) == (30, 2)
     (tmp_path / "bad/0.png").unlink()
-    with pytest.raises(CommandError, match="21 normal and 10 anomalous images. Needed are at least 21 normal and 11"):
+    with pytest.raises(CommandError, match=r"21 normal and 10 anomalous images\. Needed are at least 21 normal and 11"):
         make_plan(tmp_path, Settings())
 
 
