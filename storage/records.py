@@ -1,5 +1,6 @@
 """What the service knows about: frozen records, their statuses, the allowed transitions, and ARNs."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -7,6 +8,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 _Status = TypeVar("_Status", bound=StrEnum)
+_VERSION = re.compile(r"[1-9][0-9]{0,9}")
 
 
 def now() -> datetime:
@@ -214,6 +216,6 @@ class Arns:
             return None
         kind, _, rest = parts[5].partition("/")
         project, _, version = rest.partition("/")
-        if kind != "model" or not project or not version.isascii() or not version.isdigit():
+        if kind != "model" or not project or not _VERSION.fullmatch(version):
             return None
         return project, int(version)
