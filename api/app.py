@@ -27,17 +27,20 @@ OPERATION_MODULES = (projects, datasets, models, hosting, detection, tags)
 
 
 class RequestId:
-    """Middleware: gives every answer the header x-amzn-RequestId."""
+    """Middleware: gives every request an id, and its answer the header x-amzn-RequestId."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on."""
+        id_ = str(uuid.uuid4())
+        # The answer to an unexpected failure does not pass here; its handler takes the id from the request.
+        scope.setdefault("state", {})["request_id"] = id_
 
         async def with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["x-amzn-RequestId"] = str(uuid.uuid4())
+                MutableHeaders(scope=message)[errors.REQUEST_ID] = id_
             await send(message)
 
         await self._app(scope, receive, with_id if scope["type"] == "http" else send)
@@ -54,6 +57,19 @@ class PathSegments:
         if scope["type"] == "http":
             raw = scope["raw_path"].decode("ascii", "replace")
             scope["path"] = "/".join(unquote(part).replace("/", "%2F") for part in raw.split("/"))
+        await self._app(scope, receive, send)
+
+
+class JsonBodies:
+    """Middleware: a body that is no image is JSON, whatever its Content-Type: AWS's clients call it variously."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] == "http" and not scope["path"].endswith("/detect"):
+            MutableHeaders(scope=scope)["Content-Type"] = "application/json"
         await self._app(scope, receive, send)
 
 
@@ -78,12 +94,14 @@ def create_app(settings: Settings, stores: Stores | None = None) -> FastAPI:
             Middleware(RequestId),
             Middleware(PathSegments),
             Middleware(Authentication, keys=opened.keys, max_image_bytes=settings.max_image_bytes),
+            Middleware(JsonBodies),
         ],
+        redirect_slashes=False,
         exception_handlers={
             errors.ServiceError: errors.on_service_error,
             StorageError: errors.on_storage_error,
             RequestValidationError: errors.on_validation_error,
-            HTTPException: errors.on_unknown_route,
+            HTTPException: errors.on_http_exception,
             Exception: errors.on_unexpected_error,
         },
     )

@@ -14,10 +14,14 @@ import logging
 from typing import ClassVar
 
 from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 from storage.errors import Conflict, ManifestError, Missing, ObjectError, StorageError
+
+REQUEST_ID = "x-amzn-RequestId"
+NOT_JSON = "the body of the request is not JSON"
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +111,7 @@ def from_validation(error: RequestValidationError) -> ValidationException:
     place = [str(part) for part in first["loc"] if part not in ("body", "path", "query", "header")]
     name = ".".join(place)
     if first["type"] == "json_invalid":
-        return ValidationException("the body of the request is not JSON")
+        return ValidationException(NOT_JSON)
     if first["type"] == "missing":
         return ValidationException(f"{name or 'the body of the request'} is required")
     message = first["msg"][:1].lower() + first["msg"][1:]
@@ -147,14 +151,19 @@ async def on_validation_error(_request: Request, error: Exception) -> JSONRespon
 
 async def on_unexpected_error(request: Request, error: Exception) -> JSONResponse:
     """Exception handler for everything else: the trace goes to the log, the request id to the caller."""
-    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return InternalServerException(
+    id_ = request.state.request_id
+    log.error("%s %s failed (request %s)", request.method, request.url.path, id_, exc_info=error)
+    response = InternalServerException(
         f"the service failed ({type(error).__name__}); its log has the details of this request", retry_after=1
     ).response()
+    response.headers[REQUEST_ID] = id_
+    return response
 
 
-async def on_unknown_route(request: Request, _error: Exception) -> JSONResponse:
-    """Exception handler for paths and methods that no operation has."""
+async def on_http_exception(request: Request, error: Exception) -> JSONResponse:
+    """Exception handler for what the framework refuses: bodies it cannot decode, paths and methods it does not know."""
+    if isinstance(error, HTTPException) and error.status_code == ValidationException.status_code:
+        return ValidationException(NOT_JSON).response()
     response = ValidationException(f"no operation is called with {request.method} {request.url.path}").response()
     response.headers["x-amzn-ErrorType"] = "UnknownOperationException"
     response.status_code = 404
