@@ -72,14 +72,14 @@ class Host:
             self._slots[_key(unit)] = Slot(unit)
         mine = {_key(unit): unit for unit in self._hosting.units(self._name)}
         for key, slot in list(self._slots.items()):
-            unit = mine.get(key)
-            if unit is not None and unit.wanted:
-                slot.unit = unit
+            held = mine.get(key)
+            slot.unit = held or slot.unit
+            if held is not None and held.wanted:
                 self._fill(slot, moment)
             elif self._ended(slot, moment):
                 del self._slots[key]
-                if unit is not None:
-                    self._release(unit)
+                if held is not None:
+                    self._release(held)
         if moment >= self._keep_at:
             self._keep_at = moment + self._stores.settings.heartbeat_seconds
             self._keep()

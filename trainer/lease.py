@@ -13,6 +13,8 @@ from storage.jobs import Jobs
 from storage.records import Job
 
 TAKEN_OVER = 3  # exit status of a process whose job went to another worker
+# Not SIGTERM: Celery sends that to every child that is about to end, while it still holds a lock of the pool.
+RELEASE = signal.SIGUSR2
 _GRACE_SECONDS = 2.0  # a job that was just finished looks like one that was taken over, until its handler returns
 
 log = logging.getLogger(__name__)
@@ -39,17 +41,17 @@ class Lease:
             over.set()
             thread.join()
 
-    def release_on_sigterm(self) -> None:
-        """From now on SIGTERM gives the job back and ends the process, whatever the main thread is doing.
+    def release_on_signal(self) -> None:
+        """From now on the signal RELEASE gives the job back and ends the process, whatever the main thread is doing.
 
         A thread waits for the signal, because a handler would have to wait for the end of a long call into torch.
         Call in the main thread, before other threads are started: they inherit that the signal is not theirs.
         """
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-        threading.Thread(target=self._wait_for_sigterm, name="sigterm", daemon=True).start()
+        signal.pthread_sigmask(signal.SIG_BLOCK, {RELEASE})
+        threading.Thread(target=self._wait_for_release, name="release", daemon=True).start()
 
-    def _wait_for_sigterm(self) -> None:
-        signal.sigwait({signal.SIGTERM})
+    def _wait_for_release(self) -> None:
+        signal.sigwait({RELEASE})
         try:
             if self._held is not None:
                 jobs, job = self._held

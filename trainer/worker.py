@@ -25,7 +25,7 @@ from storage.lifeline import die_with_parent
 from storage.records import Job
 from storage.settings import Settings
 from storage.stores import Stores, open_stores
-from trainer.lease import Lease
+from trainer.lease import RELEASE, Lease
 from trainer.reaper import Reaper
 
 _STOP_SECONDS = 5.0  # for the child to give its job back
@@ -105,7 +105,7 @@ def create_app(settings: Settings, queue: str) -> Celery:
         worker().work(id_)
 
     def begin_child(**_: object) -> None:
-        lease.release_on_sigterm()
+        lease.release_on_signal()
         die_with_parent(os.getppid())
 
     def begin_parent(**_: object) -> None:
@@ -149,7 +149,7 @@ def _stop(_signal: int, _frame: FrameType | None) -> None:
     """Stop at once: the children give their jobs back, the broker's message does not matter."""
     children = psutil.Process().children()
     for child in children:
-        child.terminate()
+        child.send_signal(RELEASE)
     _, alive = psutil.wait_procs(children, timeout=_STOP_SECONDS)
     for child in alive:
         child.kill()
