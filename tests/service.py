@@ -100,7 +100,7 @@ class Service:
 
     def log(self) -> str:
         """The end of what the service has printed."""
-        return self._log.read_text(errors="replace")[-4000:] if self._log.exists() else ""
+        return self._log.read_text(errors="replace")[-12000:] if self._log.exists() else ""
 
     def running(self) -> bool:
         """Whether `vigil up` runs."""

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from api.cli.parts import HEIGHT, WIDTH
 from tests.conftest import wait_until
 from tests.journey import (
     BUCKET,
@@ -63,7 +64,7 @@ def test_segmentation_from_manifest_to_mask_and_deletion(service: Service, looko
         right += answer["IsAnomalous"] == (defect is not None)
         assert 0.5 <= answer["Confidence"] <= 1
         assert answer["Source"] == {"Type": "direct"}
-        _check_mask(answer, Image.open(service.bucket(BUCKET) / key).size)
+        _check_mask(answer, (WIDTH, HEIGHT))
     assert right >= 10, f"{right} of 12 decisions on unseen parts are right"
 
     lookout.stop_model(ProjectName="plates", ModelVersion="1")
