@@ -104,6 +104,9 @@ def _served(settings: Settings, log: Path) -> Iterator[None]:
     """`vigil up` as a child, ready to be used; ended at the end. Raises CommandError with the end of its log."""
     url = f"http://{HOST}:{settings.port}"
     inherited = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
+    # Processes that are killed leave their temporary files; here they go with everything else.
+    inherited["TMPDIR"] = str(log.with_name("tmp"))
+    log.with_name("tmp").mkdir()
     command = [sys.executable, "-m", "api.cli.main", "up", "--parent", str(os.getpid())]
     command += ["--data-dir", str(settings.data_dir), "--port", str(settings.port)]
     with log.open("wb") as file:

@@ -33,6 +33,7 @@ class Times:
 def report(plan: Plan, trained: ModelState, outcomes: Sequence[Outcome], times: Times, output: Path) -> None:
     """Print all of it on stdout."""
     table = Table("Image", "Truth", "IsAnomalous", "Confidence", "Found", title="Unseen images")
+    table.columns[0].overflow = "fold"
     hits = {(truth, said): 0 for truth in (True, False) for said in (True, False)}
     for sample, outcome in zip(plan.unseen, outcomes, strict=True):
         if outcome.detection is None:

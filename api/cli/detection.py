@@ -92,9 +92,11 @@ def detect_all(
     if overlays is not None:
         overlays.mkdir(parents=True, exist_ok=True)
     outcomes = []
+    names: set[str] = set()
     for picture in bar.track(pictures, description="Looking for anomalies"):
         try:
-            outcomes.append(_detect(client, project, version, picture, overlays))
+            target = overlays / _file_name(picture.name, names) if overlays else None
+            outcomes.append(_detect(client, project, version, picture, target))
         except ServiceRefusal as error:
             if error.kind != "ValidationException":
                 raise
@@ -102,22 +104,30 @@ def detect_all(
     return outcomes
 
 
-def _detect(client: Client, project: str, version: str, picture: Picture, overlays: Path | None) -> Outcome:
+def _detect(client: Client, project: str, version: str, picture: Picture, target: Path | None) -> Outcome:
     try:
         data, type_ = picture.path.read_bytes(), content_type(picture.path)
     except OSError as error:
         return Outcome(picture, None, f"cannot be read: {error.strerror}")
     if type_ is None:
         return Outcome(picture, None, "is not a JPEG or PNG image")
-    detection = client.detect(project, version, data, type_, explain=overlays is not None)
-    if overlays is None:
+    detection = client.detect(project, version, data, type_, explain=target is not None)
+    if target is None:
         return Outcome(picture, detection)
-    target = overlays / f"{picture.name.replace('/', '_')}.overlay.png"
     try:
         draw_overlay(data, detection, picture.name).save(target)
     except OSError as error:
         return Outcome(picture, detection, f"no heat map could be written: {error}")
     return Outcome(picture, detection, overlay=target)
+
+
+def _file_name(name: str, taken: set[str]) -> str:
+    """A name for the heat map of an image; images of the same name, from several folders, get a number."""
+    stem = name.removesuffix(".png").replace("/", "_")
+    names = (f"{stem}{suffix}.overlay.png" for suffix in ("", *(f"-{number}" for number in range(2, len(taken) + 3))))
+    chosen = next(candidate for candidate in names if candidate not in taken)
+    taken.add(chosen)
+    return chosen
 
 
 def decision(detection: Detection) -> Text:

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from subprocess import Popen, TimeoutExpired
+from subprocess import Popen
 from typing import TextIO
 
 import httpx
+import psutil  # type: ignore[import-untyped]
 
 from api.cli.terminal import CommandError, say
 from storage.lifeline import spawn
@@ -92,17 +93,17 @@ class Service:
         return answers(self.url)
 
     def stop(self) -> None:
-        """Ask all children to end, and after 15 s end those that did not."""
+        """Ask all children to end, and wait for them and for what they started; after 15 s end what is left."""
         running = [child.process for child in self._children if child.process is not None]
+        family = [process for child in running for process in _family(child.pid)]
         for process in running:
             process.terminate()
-        deadline = time.monotonic() + _STOP_SECONDS
+        _, left = psutil.wait_procs(family, _STOP_SECONDS)
+        for process in left:
+            process.kill()
+        psutil.wait_procs(left, _STOP_SECONDS)
         for process in running:
-            try:
-                process.wait(max(0.0, deadline - time.monotonic()))
-            except TimeoutExpired:
-                process.kill()
-                process.wait()
+            process.wait()
 
 
 def answers(url: str) -> bool:
@@ -164,6 +165,14 @@ def port_is_free(port: int) -> bool:
         except OSError:
             return False
         return True
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    try:
+        process = psutil.Process(pid)
+        return [process, *process.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
 
 
 def _read(file: TextIO) -> str:
