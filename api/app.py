@@ -1,5 +1,6 @@
 """The application: its middleware as one list, its error handlers, and every operation mounted."""
 
+import logging
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,6 +23,8 @@ from api.replicas import Replicas
 from storage.errors import StorageError
 from storage.settings import Settings
 from storage.stores import Stores, open_stores
+
+log = logging.getLogger(__name__)
 
 OPERATION_MODULES = (projects, datasets, models, hosting, detection, tags)
 
@@ -121,6 +124,14 @@ def _mount_health(app: FastAPI, stores: Stores) -> None:
         try:
             stores.catalogue.projects(limit=1)
             stores.objects.check()
+        except StorageError as error:
+            return _not_ready(str(error))
         except Exception as error:
-            return JSONResponse({"status": "not ready", "reason": str(error)}, 503)
+            # Whoever asks is not known here, so what the database says stays in the log.
+            log.warning("the catalogue cannot be read", exc_info=error)
+            return _not_ready(f"the catalogue cannot be read ({type(error).__name__}); the log says why")
         return JSONResponse({"status": "ready"})
+
+
+def _not_ready(reason: str) -> JSONResponse:
+    return JSONResponse({"status": "not ready", "reason": reason}, 503)
