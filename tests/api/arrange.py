@@ -4,6 +4,9 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+import sqlalchemy as sa
+
+from storage import schema
 from storage.manifest import parse_line
 from storage.records import DatasetStatus, Entry, Model, ModelStatus, Performance, Stored
 from storage.stores import Stores
@@ -62,6 +65,14 @@ def model(stores: Stores, project: str, status: ModelStatus = ModelStatus.TRAINE
     created = datetime(2024, 5, 6, 7, 0, 0, 250_000, tzinfo=UTC)
     stores.catalogue.create_model(Model(project, version, status, "arranged", created, "out", **values), {})
     return version
+
+
+def jobs(stores: Stores, kind: str, **about: Any) -> list[dict[str, Any]]:
+    """What the jobs of this kind are to do, where their payload says this."""
+    query = sa.select(schema.job.c.payload).where(schema.job.c.kind == kind).order_by(schema.job.c.created)
+    with stores.database.reading() as connection:
+        payloads = list(connection.scalars(query))
+    return [payload for payload in payloads if about.items() <= payload.items()]
 
 
 def hosted(stores: Stores, project: str, addresses: dict[str, str], units: int | None = None) -> int:

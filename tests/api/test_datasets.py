@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 
+from storage.jobs import IMPORT
 from storage.records import DatasetStatus
 from storage.stores import Stores
 from tests.api import arrange
@@ -32,8 +33,7 @@ def test_a_data_set_from_a_manifest_is_imported_by_a_job(lookout: Any, stores: S
     assert answer["DatasetMetadata"]["Status"] == "CREATE_IN_PROGRESS"
     assert answer["DatasetMetadata"]["StatusMessage"]
     dataset = stores.catalogue.dataset(project, "train")
-    jobs = [stores.jobs.claim(id_) for id_, kind in stores.jobs.waiting("short") if kind == "import"]
-    [payload] = [job.payload for job in jobs if job and job.payload["dataset"] == dataset.id]
+    [payload] = arrange.jobs(stores, IMPORT, dataset=dataset.id)
     assert payload["source"] == {"bucket": "plant", "key": "a/b.manifest", "version": None}
 
 

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
+from storage.jobs import IMPORT
 from storage.objects import OWN_BUCKET
 from storage.records import DatasetStatus
 from storage.stores import Stores
@@ -39,8 +40,7 @@ def test_an_update_is_in_progress_as_soon_as_it_is_acknowledged(lookout: Any, st
     assert found["Status"] == "UPDATE_IN_PROGRESS"
     assert found["LastUpdatedTimestamp"] > found["CreationTimestamp"]
     dataset = stores.catalogue.dataset(train, "train")
-    jobs = [stores.jobs.claim(id_) for id_, _ in stores.jobs.waiting("short")]
-    [payload] = [job.payload for job in jobs if job and job.payload["dataset"] == dataset.id]
+    [payload] = arrange.jobs(stores, IMPORT, dataset=dataset.id)
     assert stores.objects.get(OWN_BUCKET, payload["changes"]) == CHANGES
 
 

@@ -22,13 +22,6 @@ def ready(stores: Stores, project: str) -> str:
     return project
 
 
-def payloads(stores: Stores, kind: str, project: str) -> list[Any]:
-    """What the waiting jobs of this kind and project are about."""
-    queue = "training" if kind == TRAIN else "short"
-    jobs = [stores.jobs.claim(id_) for id_, found in stores.jobs.waiting(queue) if found == kind]
-    return [job.payload for job in jobs if job and job.payload["project"] == project]
-
-
 def test_create_model_answers_202_and_the_model_trains(lookout: Any, ready: str) -> None:
     before = datetime.now(UTC)
     answer = lookout.create_model(
@@ -51,7 +44,7 @@ def test_a_training_gets_the_entries_as_they_are_now(lookout: Any, stores: Store
     arrange.fill(stores, ready, arrange.images(10, 10, 1), "test")
     lookout.create_model(ProjectName=ready, OutputConfig=OUT)
     lookout.delete_dataset(ProjectName=ready, DatasetType="train")
-    [payload] = payloads(stores, TRAIN, ready)
+    [payload] = arrange.jobs(stores, TRAIN, project=ready)
     train, test = (stores.objects.get(OWN_BUCKET, payload[type_]) for type_ in ("train", "test"))
     assert [entry.source_ref for entry in parse_manifest(train)] == [e.source_ref for e in arrange.images(20, 10)]
     assert len(parse_manifest(test)) == 21
@@ -140,7 +133,7 @@ def test_a_model_is_deleted_only_at_rest(lookout: Any, stores: Stores, project: 
         assert answer["ResponseMetadata"]["HTTPStatusCode"] == 202
         assert answer["ModelArn"].endswith(f":model/{project}/{version}")
         assert stores.catalogue.model(project, version).status == "DELETING"
-        assert payloads(stores, DELETE, project) == [{"project": project, "version": version}]
+        assert arrange.jobs(stores, DELETE, project=project) == [{"project": project, "version": version}]
     else:
         with refused("ConflictException", status) as error:
             lookout.delete_model(ProjectName=project, ModelVersion=str(version))

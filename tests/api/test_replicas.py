@@ -1,0 +1,261 @@
+"""DetectAnomalies over small HTTP servers that behave like replicas, well or badly."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from storage.stores import Stores
+from tests.api import arrange
+from tests.api.raw import Raw
+from tests.api.refusals import refused
+from tests.conftest import wait_until
+
+JPEG = b"\xff\xd8\xff\xe0" + b"jpeg"
+RESULT = {"DetectAnomalyResult": {"Source": {"Type": "direct"}, "IsAnomalous": True, "Confidence": 0.9979099631309509}}
+Behaviour = Callable[["Replica"], None]
+
+
+class Replica(BaseHTTPRequestHandler):
+    """Answers as the behaviour of its server says, and notes what it was asked."""
+
+    protocol_version = "HTTP/1.1"
+    server: "Server"
+
+    def do_POST(self) -> None:
+        self.image = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.asked.append(self)
+        self.server.behaviour(self)
+
+    def answer(self, status: int, content: Any) -> None:
+        body = json.dumps(content, separators=(",", ":")).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+class Server(ThreadingHTTPServer):
+    """One replica."""
+
+    daemon_threads = True
+
+    def __init__(self, behaviour: Behaviour) -> None:
+        super().__init__(("127.0.0.1", 0), Replica)
+        self.behaviour, self.asked = behaviour, []
+
+    asked: list[Replica]
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.server_address[1]}"
+
+
+@contextmanager
+def running(behaviour: Behaviour) -> Iterator[Server]:
+    with Server(behaviour) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture
+def replica() -> Iterator[Callable[[Behaviour], Server]]:
+    """Starts replicas."""
+    with ExitStack() as stack:
+        yield lambda behaviour: stack.enter_context(running(behaviour))
+
+
+def well(replica: Replica) -> None:
+    replica.answer(200, RESULT)
+
+
+def full(replica: Replica) -> None:
+    replica.answer(503, {"message": "full"})
+
+
+def another_model(replica: Replica) -> None:
+    replica.answer(421, {"message": "not mine"})
+
+
+def refuses_the_image(replica: Replica) -> None:
+    replica.answer(422, {"message": "the image is 20000 pixels wide; at most 4096 are allowed"})
+
+
+def fails(replica: Replica) -> None:
+    replica.answer(500, {"message": "out of memory"})
+
+
+def dies_before_the_answer(replica: Replica) -> None:
+    replica.close_connection = True
+
+
+def dies_in_mid_answer(replica: Replica) -> None:
+    replica.send_response(200)
+    replica.send_header("Content-Length", "1000")
+    replica.end_headers()
+    replica.wfile.write(b'{"DetectAnomalyResult":')
+    replica.close_connection = True
+
+
+def host(stores: Stores, project: str, *servers: Server | str) -> None:
+    """The project's model 1 is hosted by these, asked in this order while all are idle."""
+    addresses = [server if isinstance(server, str) else server.address for server in servers]
+    arrange.hosted(stores, project, {f"{project}-{n}": address for n, address in enumerate(addresses)})
+
+
+def detect(lookout: Any, project: str) -> Any:
+    answer = lookout.detect_anomalies(ProjectName=project, ModelVersion="1", Body=JPEG, ContentType="image/jpeg")
+    return answer["DetectAnomalyResult"]
+
+
+def test_the_answer_of_a_replica_is_passed_on_byte_for_byte(
+    raw: Raw, stores: Stores, project: str, replica: Any
+) -> None:
+    server = replica(well)
+    host(stores, project, server)
+    headers = {"Content-Type": "image/JPEG; q=1", "X-Vigil-Explain": "map"}
+    answer = raw("POST", f"/projects/{project}/models/latest/detect", JPEG, headers)
+    assert (answer.status, answer.headers["content-type"]) == (200, "application/json")
+    assert answer.body == json.dumps(RESULT, separators=(",", ":")).encode()
+    [asked] = server.asked
+    assert (asked.path, asked.image) == (f"/{project}-0/detect", JPEG)
+    assert (asked.headers["Content-Type"], asked.headers["X-Vigil-Explain"]) == ("image/jpeg", "map")
+
+
+def test_the_client_reads_the_answer(lookout: Any, stores: Stores, project: str, replica: Any) -> None:
+    host(stores, project, replica(well))
+    assert detect(lookout, project) == RESULT["DetectAnomalyResult"]
+
+
+@pytest.mark.parametrize("bad", [dies_before_the_answer, dies_in_mid_answer, another_model, full])
+def test_the_next_replica_is_asked_instead(
+    lookout: Any, stores: Stores, project: str, replica: Any, bad: Behaviour
+) -> None:
+    first, second = replica(bad), replica(well)
+    host(stores, project, first, second)
+    assert detect(lookout, project)["IsAnomalous"] is True
+    assert (len(first.asked), len(second.asked)) == (1, 1)
+
+
+def test_the_next_replica_is_asked_where_nobody_listens(
+    lookout: Any, stores: Stores, project: str, replica: Any
+) -> None:
+    server = replica(well)
+    host(stores, project, "127.0.0.1:1", server)
+    assert detect(lookout, project)["IsAnomalous"] is True
+
+
+def test_all_full_is_throttling_with_a_time_to_wait(lookout: Any, stores: Stores, project: str, replica: Any) -> None:
+    servers = [replica(full), replica(full)]
+    host(stores, project, *servers)
+    with refused("ThrottlingException", "more units") as error:
+        detect(lookout, project)
+    assert error["ResponseMetadata"]["HTTPHeaders"]["retry-after"] == "1"
+    assert (error["QuotaCode"], error["ServiceCode"]) == ("inference-units", "lookoutvision")
+    assert [len(server.asked) for server in servers] == [1, 1]
+
+
+def test_an_image_that_a_replica_refuses_is_a_validation_exception(
+    lookout: Any, stores: Stores, project: str, replica: Any
+) -> None:
+    first, second = replica(refuses_the_image), replica(well)
+    host(stores, project, first, second)
+    with refused("ValidationException", "20000 pixels wide"):
+        detect(lookout, project)
+    assert second.asked == [], "no other replica would take it"
+
+
+def test_a_replica_that_fails_is_an_internal_error(lookout: Any, stores: Stores, project: str, replica: Any) -> None:
+    host(stores, project, replica(fails))
+    with refused("InternalServerException", "a replica .* failed"):
+        detect(lookout, project)
+
+
+@pytest.mark.parametrize("bad", [dies_before_the_answer, dies_in_mid_answer, another_model])
+def test_none_left_is_an_internal_error_after_the_wait(fresh: Any, replica: Any, bad: Behaviour) -> None:
+    service = fresh(replica_wait_seconds=0.3)
+    service.lookout.create_project(ProjectName="p")
+    server = replica(bad)
+    host(service.stores, "p", server)
+    with refused("InternalServerException", "no inference unit of p/1 is running"):
+        detect(service.lookout, "p")
+    assert len(server.asked) >= 2, "it is asked again until the wait is over"
+
+
+def test_a_replica_that_comes_in_time_is_waited_for(fresh: Any, replica: Any) -> None:
+    service = fresh(replica_wait_seconds=30)
+    service.lookout.create_project(ProjectName="p")
+    asked_once = threading.Event()
+
+    def gone(request: Replica) -> None:
+        asked_once.set()
+        another_model(request)
+
+    host(service.stores, "p", replica(gone))
+    [unit] = service.stores.hosting.units()
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(detect, service.lookout, "p")
+        assert asked_once.wait(30)
+        service.stores.hosting.ready("host-of-p", unit, "new", replica(well).address)
+        assert answer.result(30)["IsAnomalous"] is True
+
+
+def test_a_model_that_is_stopped_while_a_request_waits_is_a_conflict(fresh: Any, replica: Any) -> None:
+    service = fresh(replica_wait_seconds=30)
+    service.lookout.create_project(ProjectName="p")
+
+    def stopping(request: Replica) -> None:
+        service.stores.hosting.stop(service.stores.catalogue.model("p", 1))
+        another_model(request)
+
+    host(service.stores, "p", replica(stopping))
+    with refused("ConflictException", "STOPPING_HOSTING"):
+        detect(service.lookout, "p")
+
+
+def test_the_replica_with_the_fewest_requests_in_flight_is_asked_first(
+    lookout: Any, stores: Stores, project: str, replica: Any
+) -> None:
+    release = threading.Event()
+
+    def slow(request: Replica) -> None:
+        release.wait(30)
+        well(request)
+
+    servers = [replica(slow), replica(slow), replica(slow)]
+    host(stores, project, *servers)
+    with ThreadPoolExecutor(6) as pool:
+        answers = []
+        for number in range(1, 7):
+            answers.append(pool.submit(detect, lookout, project))
+            wait_until(lambda n=number: sum(len(s.asked) for s in servers) == n, 30, "the request to arrive")
+        spread = [len(server.asked) for server in servers]
+        release.set()
+        assert all(answer.result(30)["IsAnomalous"] for answer in answers)
+    assert spread == [2, 2, 2]
+    detect(lookout, project)
+    assert [len(server.asked) for server in servers] == [3, 2, 2], "idle again, the first is asked"
+
+
+def test_a_replica_whose_lease_ran_out_is_not_asked(fresh: Any, replica: Any) -> None:
+    service = fresh(lease_seconds=0.3, heartbeat_seconds=0.05, replica_wait_seconds=0)
+    service.lookout.create_project(ProjectName="p")
+    server = replica(well)
+    host(service.stores, "p", server)
+    wait_until(lambda: not service.stores.hosting.addresses("p", 1), 30, "the lease to run out")
+    with refused("InternalServerException", "no inference unit"):
+        detect(service.lookout, "p")
+    assert server.asked == []
