@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torchvision
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -48,6 +47,8 @@ class VigilS(nn.Module):
 
 def _resnet(name: str) -> Callable[[], nn.Module]:
     def build() -> nn.Module:
+        import torchvision  # takes longer to import than all the rest, and only these architectures need it
+
         network: nn.Module = torchvision.models.get_model(name, weights=None)
         del network.layer4, network.fc
         return network

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import safetensors
 import torch
-import torchvision
 from safetensors import torch as safetensors_torch
 from torch import Tensor
 
@@ -32,17 +31,12 @@ def find_weights(name: str, directory: Path | None) -> Path | None:
         return PACKAGED[name]
     if directory is None or not directory.is_dir():
         return None
-    own = directory / file_name(name)
-    if own.is_file():
-        return own
-    return next(
-        (
-            path
-            for path in sorted(directory.iterdir())
-            if path.suffix in _SUFFIXES and (path.stem == name or path.stem.startswith(f"{name}-")) and path.is_file()
-        ),
-        None,
-    )
+    found = [
+        path
+        for path in sorted(directory.iterdir())
+        if path.suffix in _SUFFIXES and (path.stem == name or path.stem.startswith(f"{name}-")) and path.is_file()
+    ]
+    return next((path for path in found if path.name == file_name(name)), next(iter(found), None))
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], str]:
@@ -96,4 +90,6 @@ def file_name(name: str) -> str:
 
 
 def _url(name: str) -> str:
+    import torchvision  # slow to import, and not needed for the packaged weights
+
     return str(torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].url)
