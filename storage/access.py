@@ -16,6 +16,7 @@ from storage.errors import StorageError
 from storage.records import now
 
 _NONCE_BYTES = 12
+_KEY_BYTES = 32
 _LETTERS = string.ascii_uppercase + string.digits
 
 
@@ -33,7 +34,13 @@ class AccessKeys:
 
     def __init__(self, database: Database, key_file: Path) -> None:
         self._database = database
-        self._seal = AESGCM(_read_or_make(key_file))
+        content = _read_or_make(key_file)
+        if len(content) != _KEY_BYTES:
+            raise StorageError(
+                f"the key file {key_file} is damaged: it has {len(content)} bytes instead of {_KEY_BYTES}; put back "
+                "the one that was made at first start"
+            )
+        self._seal = AESGCM(content)
         self._key_file = key_file
 
     def create(self, role: str = "admin") -> AccessKey:
@@ -78,7 +85,7 @@ def _read_or_make(path: Path) -> bytes:
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with os.fdopen(descriptor, "wb") as file:
-                file.write(AESGCM.generate_key(bit_length=256))
+                file.write(AESGCM.generate_key(bit_length=8 * _KEY_BYTES))
                 file.flush()
                 os.fsync(file.fileno())
             try:

@@ -51,7 +51,7 @@ def _one_of(tag: str, value: str, allowed: tuple[str, ...]) -> str:
 def _number(tag: str, value: str, low: float, high: float, *, whole: bool = False) -> float:
     try:
         number = float(int(value)) if whole else float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         number = float("nan")
     if not low <= number <= high:
         kind = "whole number" if whole else "number"
