@@ -1,0 +1,77 @@
+import stat
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from storage.access import AccessKeys
+from storage.errors import StorageError
+from storage.settings import Settings
+from storage.stores import Stores
+
+
+def test_a_key_is_found_again_and_no_two_are_alike(stores: Stores) -> None:
+    made = [stores.keys.create() for _ in range(20)]
+    assert len({key.id for key in made}) == len({key.secret for key in made}) == 20
+    assert all(stores.keys.find(key.id) == key for key in made)
+    assert all(len(key.id) == 20 and len(key.secret) == 40 for key in made)
+    assert stores.keys.first() == made[0]
+    assert stores.keys.find("AKIANOBODY") is None
+
+
+def test_there_is_no_key_until_one_is_made(stores: Stores) -> None:
+    assert stores.keys.first() is None
+
+
+def test_the_secret_is_nowhere_in_the_data_directory(stores: Stores, settings: Settings) -> None:
+    key = stores.keys.create()
+    stores.database.close()
+    files = [path for path in settings.data_dir.rglob("*") if path.is_file()]
+    assert any(key.id.encode() in path.read_bytes() for path in files)
+    assert not any(key.secret.encode() in path.read_bytes() for path in files)
+
+
+def test_the_key_file_is_for_its_owner_only(settings: Settings, stores: Stores) -> None:
+    assert stores.keys
+    assert stat.S_IMODE((settings.data_dir / "secret.key").stat().st_mode) == 0o600
+    assert stat.S_IMODE(settings.data_dir.stat().st_mode) == 0o700
+    assert not list(settings.data_dir.glob("secret.key.*")), "nothing is left of its making"
+
+
+def test_another_key_file_is_a_clear_error(settings: Settings, stores: Stores) -> None:
+    key = stores.keys.create()
+    other = AccessKeys(stores.database, settings.data_dir / "other.key")
+    with pytest.raises(StorageError, match=rf"{key.id} cannot be opened with .*other\.key: put back the file"):
+        other.find(key.id)
+
+
+@pytest.mark.parametrize("content", [b"", b"short", b"x" * 31, b"x" * 33, b"x" * 16])
+def test_a_damaged_key_file_is_a_clear_error(settings: Settings, stores: Stores, content: bytes) -> None:
+    file = settings.data_dir / "secret.key"
+    file.write_bytes(content)
+    with pytest.raises(StorageError, match=r"secret\.key"):
+        AccessKeys(stores.database, file)
+
+
+def test_a_key_file_that_cannot_be_read_is_a_clear_error(settings: Settings, stores: Stores) -> None:
+    with pytest.raises(StorageError, match="cannot be used"):
+        AccessKeys(stores.database, settings.data_dir)
+
+
+def test_a_secret_cannot_be_moved_to_another_key(stores: Stores) -> None:
+    one, other = stores.keys.create(), stores.keys.create()
+    with stores.database.transaction() as connection:
+        connection.exec_driver_sql(
+            "UPDATE access_key SET sealed_secret = (SELECT sealed_secret FROM access_key WHERE id = ?) WHERE id = ?",
+            (one.id, other.id),
+        )
+    with pytest.raises(StorageError, match=other.id):
+        stores.keys.find(other.id)
+
+
+def test_processes_that_start_at_once_agree_on_the_key_file(settings: Settings, stores: Stores) -> None:
+    file = settings.data_dir / "new" / "secret.key"
+    with ThreadPoolExecutor(8) as pool:
+        opened = list(pool.map(lambda _: AccessKeys(stores.database, file), range(8)))
+    key = opened[0].create()
+    assert all(keys.find(key.id) == key for keys in opened)
+    assert [path.name for path in file.parent.iterdir()] == ["secret.key"]
