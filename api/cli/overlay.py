@@ -3,8 +3,8 @@
 import io
 
 import numpy as np
+import scipy  # its parts are loaded when they are used: not for commands that draw nothing
 from PIL import Image, ImageDraw, ImageFont, ImageOps
-from scipy import ndimage
 
 from api.cli.client import Detection
 
@@ -55,8 +55,8 @@ def _blended(picture: np.ndarray, values: np.ndarray) -> np.ndarray:
 def _outlined(picture: np.ndarray, values: np.ndarray) -> np.ndarray:
     inside = values > THRESHOLD
     width = max(1, round(max(inside.shape) / 400))
-    edge = inside & ~ndimage.binary_erosion(inside, iterations=width, border_value=1)
-    rim = ndimage.binary_dilation(inside, iterations=width) & ~inside
+    edge = inside & ~scipy.ndimage.binary_erosion(inside, iterations=width, border_value=1)
+    rim = scipy.ndimage.binary_dilation(inside, iterations=width) & ~inside
     picture = picture.copy()
     # A light line inside a dark one is seen on every ground.
     picture[rim], picture[edge] = _DARK, _LIGHT

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import scipy  # its parts are loaded when they are used: not for commands that draw nothing
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import ndimage
 
 WIDTH, HEIGHT = 320, 240
 _HALF = (128.0, 84.0)
@@ -69,7 +69,7 @@ def render_part(random: np.random.Generator, defect: str | None = None) -> Part:
         scene.mask = np.hypot(scene.x - missing[0], scene.y - missing[1]) - _HOLE_RADIUS - 2 < 0
     elif defect is not None:
         DEFECTS[defect](scene)
-    blurred = ndimage.gaussian_filter(scene.picture, (0.5, 0.5, 0))
+    blurred = scipy.ndimage.gaussian_filter(scene.picture, (0.5, 0.5, 0))
     noisy = blurred + random.normal(0, 0.008, blurred.shape)
     image = Image.fromarray((noisy.clip(0, 1) * 255).round().astype(np.uint8))
     mask = Image.fromarray(scene.mask.astype(np.uint8) * 255) if defect else None
@@ -100,7 +100,7 @@ def _scene(random: np.random.Generator) -> _Scene:
     x, y = columns - WIDTH / 2 - random.uniform(-4, 4), rows - HEIGHT / 2 - random.uniform(-4, 4)
     turned = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
     direction = np.radians(random.normal(-125, 10))
-    ground = ndimage.gaussian_filter(random.normal(0, 1, (HEIGHT, WIDTH)), 1.2) * 0.018
+    ground = scipy.ndimage.gaussian_filter(random.normal(0, 1, (HEIGHT, WIDTH)), 1.2) * 0.018
     picture = np.array((0.105, 0.115, 0.13)) + ground[..., None] - 0.0001 * (rows - HEIGHT / 2)[..., None]
     light = float(np.cos(direction)), float(np.sin(direction))
     return _Scene(random, *turned, light, picture, np.zeros((HEIGHT, WIDTH), bool))
@@ -109,12 +109,14 @@ def _scene(random: np.random.Generator) -> _Scene:
 def _plate(scene: _Scene) -> None:
     random = scene.random
     outline = _rounded(scene.x, scene.y, _HALF, 16)
-    shadow = ndimage.gaussian_filter(_cover(outline), 5)
+    shadow = scipy.ndimage.gaussian_filter(_cover(outline), 5)
     scene.shade(-0.1 * np.roll(shadow, (5, 4), (0, 1)))
     # Brushed metal: noise drawn out along the part, then turned with it.
-    brushed = ndimage.gaussian_filter(random.normal(0, 1, (HEIGHT + 60, WIDTH + 80)), (0.7, 22))
-    brushed = ndimage.map_coordinates(brushed / brushed.std(), (scene.y + HEIGHT / 2 + 30, scene.x + WIDTH / 2 + 40))
-    clouds = ndimage.gaussian_filter(random.normal(0, 1, (HEIGHT, WIDTH)), 30)
+    brushed = scipy.ndimage.gaussian_filter(random.normal(0, 1, (HEIGHT + 60, WIDTH + 80)), (0.7, 22))
+    brushed = scipy.ndimage.map_coordinates(
+        brushed / brushed.std(), (scene.y + HEIGHT / 2 + 30, scene.x + WIDTH / 2 + 40)
+    )
+    clouds = scipy.ndimage.gaussian_filter(random.normal(0, 1, (HEIGHT, WIDTH)), 30)
     slope = (scene.x * scene.light[0] + scene.y * scene.light[1]) / 160
     sheen = np.exp(-(((scene.y * 0.9 + scene.x * 0.35) / 70 - random.uniform(-0.35, 0.35)) ** 2))
     level = 0.5 + random.uniform(-0.03, 0.03) + 0.07 * slope + 0.12 * sheen
@@ -180,11 +182,11 @@ def _dent(scene: _Scene) -> None:
 def _stain(scene: _Scene) -> None:
     random = scene.random
     (u, v), radius = scene.spot(), random.uniform(13, 20)
-    ripple = ndimage.gaussian_filter(random.normal(0, 1, scene.x.shape), 5)
+    ripple = scipy.ndimage.gaussian_filter(random.normal(0, 1, scene.x.shape), 5)
     distance = np.hypot(scene.x - u, (scene.y - v) * random.uniform(1.0, 1.5)) / radius + 0.22 * ripple / ripple.std()
     amount = (1 / (1 + np.exp((distance - 0.85) * 9))) * _face(scene)
     edge = np.exp(-(((distance - 0.85) / 0.16) ** 2)) * _face(scene)
-    grain = 1 + 0.25 * ndimage.gaussian_filter(random.normal(0, 1, scene.x.shape), 1.0)
+    grain = 1 + 0.25 * scipy.ndimage.gaussian_filter(random.normal(0, 1, scene.x.shape), 1.0)
     tint = np.array((0.62, 0.45, 0.3)) * random.uniform(0.9, 1.1)
     opacity = (0.55 * amount * grain + 0.25 * edge).clip(0, 0.85)[..., None]
     scene.picture = scene.picture * (1 - opacity) + scene.picture * tint * opacity
