@@ -5,6 +5,7 @@ import os
 import re
 import secrets
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote
@@ -16,6 +17,7 @@ from storage.settings import Settings
 OWN_BUCKET = "vigil"
 BUCKET_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z.\-_]{2,62}")
 LONGEST_KEY = 1024
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 def artefact_key(project: str, version: int, job: str, epoch: int) -> str:
@@ -47,8 +49,8 @@ def parse_s3(reference: str) -> tuple[str, str]:
     """s3://BUCKET/KEY → (bucket, key). Raises ObjectError for anything else."""
     scheme, _, rest = reference.partition("://")
     bucket, _, key = rest.partition("/")
-    if scheme != "s3" or not bucket or not key:
-        raise ObjectError(f"'{reference}' is not of the form s3://BUCKET/KEY")
+    if scheme != "s3" or not bucket or not key or _UNSTORABLE.search(reference):
+        raise ObjectError(f"{reference!r} is not of the form s3://BUCKET/KEY")
     return bucket, key
 
 
@@ -117,7 +119,8 @@ class DirectoryObjects:
             finally:
                 os.close(directory)
         except OSError as error:
-            incoming.unlink(missing_ok=True)
+            with suppress(OSError):
+                incoming.unlink()
             raise ObjectError(f"s3://{bucket}/{key} cannot be stored: {error.strerror}") from error
         return Stored(bucket, key, hashlib.sha256(data).hexdigest(), len(data))
 
@@ -150,7 +153,12 @@ class DirectoryObjects:
 
     def delete(self, bucket: str, key: str) -> None:
         """See Objects."""
-        self._path(bucket, key).unlink(missing_ok=True)
+        try:
+            self._path(bucket, key).unlink(missing_ok=True)
+        except (NotADirectoryError, IsADirectoryError):
+            pass  # a key in whose place there is a folder, or below whose folder there is an object, is not there
+        except OSError as error:
+            raise ObjectError(f"s3://{bucket}/{key} cannot be deleted: {error.strerror}") from error
 
     def check(self) -> None:
         """See Objects."""
@@ -168,9 +176,11 @@ class DirectoryObjects:
 
     def _path(self, bucket: str, key: str) -> Path:
         parts = key.split("/")
-        if not key or len(key.encode()) > LONGEST_KEY or "\0" in key or any(p in ("", ".", "..") for p in parts):
+        bad = not key or _UNSTORABLE.search(key) or any(part in ("", ".", "..") for part in parts)
+        if bad or len(key.encode()) > LONGEST_KEY:
+            shown = quote(key[:80], safe=" /", errors="replace")
             raise ObjectError(
-                f"'{quote(key[:80], safe=' /')}' cannot be the key of an object: 1 to {LONGEST_KEY} bytes, "
+                f"'{shown}' cannot be the key of an object: 1 to {LONGEST_KEY} bytes, "
                 "no empty, '.' or '..' part between slashes"
             )
         if any(len(part.encode()) > 255 for part in parts):
