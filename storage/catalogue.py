@@ -248,10 +248,13 @@ class Catalogue:
         self._write(schema.model.update().where(where).values(message=message))
 
     def delete_model(self, model: Model) -> None:
-        """Remove a model that is DELETING."""
-        m = schema.model.c
+        """Remove a model that is DELETING, with the units that a failed start has left."""
+        m, u = schema.model.c, schema.unit.c
         where = (m.project == model.project) & (m.version == model.version) & (m.status == ModelStatus.DELETING)
-        self._write(schema.model.delete().where(where))
+        of_it = (u.project == model.project) & (u.version == model.version)
+        with self.database.transaction():
+            self._write(schema.unit.delete().where(of_it & sa.exists().where(where)))
+            self._write(schema.model.delete().where(where))
 
     # Tags
 

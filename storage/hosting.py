@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from storage import schema
 from storage.catalogue import Catalogue
-from storage.errors import Conflict
+from storage.errors import Conflict, Missing
 from storage.records import Model, ModelStatus, Unit, now
 from storage.settings import Settings
 
@@ -130,7 +130,10 @@ class Hosting:
                 self._settle(unit.project, unit.version)
 
     def _settle(self, project: str, version: int) -> None:
-        model = self._catalogue.model(project, version)
+        try:
+            model = self._catalogue.model(project, version)
+        except Missing:
+            return  # deleted after a start that failed: nothing is left to settle
         if model.status == ModelStatus.STARTING_HOSTING:
             if len(self.addresses(model.project, model.version)) >= (model.min_units or 1):
                 self._catalogue.move_model(model, ModelStatus.HOSTED, RUNNING)
