@@ -90,7 +90,9 @@ class Plant:
         self.stores.objects.put(BUCKET, key, data)
         return f"s3://{BUCKET}/{key}"
 
-    def render(self, normal: int, anomaly: int, *, masks: bool = False, start: int = 0, name: str = "part") -> list[str]:
+    def render(
+        self, normal: int, anomaly: int, *, masks: bool = False, start: int = 0, name: str = "part"
+    ) -> list[str]:
         """Put rendered parts into the store → their manifest lines, normal ones first."""
         lines = []
         for number in range(normal):
