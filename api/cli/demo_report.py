@@ -46,6 +46,12 @@ def report(plan: Plan, trained: ModelState, outcomes: Sequence[Outcome], times: 
     out.print(table)
     out.print(f"Model, on the part of its images that was kept for the test: {figures(trained)}", soft_wrap=True)
     out.print(f"Unseen images: {_scores(hits)}", soft_wrap=True)
+    if plan.test:
+        out.print(
+            "The training had normal images only, as the folder's layout says; with examples of defects among the "
+            "training images the model decides better.",
+            soft_wrap=True,
+        )
     steps = Table("Step", "Seconds", title="Times")
     for name, seconds in times.seconds.items():
         steps.add_row(name, f"{seconds:.1f}")
