@@ -203,11 +203,13 @@ def _mask(content: Mapping[str, Any]) -> Mask | None:
     if not isinstance(colour_map, dict) or not all(isinstance(value, dict) for value in colour_map.values()):
         raise ManifestError(f"has '{key}' without an 'internal-color-map' that tells what the mask's colours mean")
     colours: dict[str, str] = {}
+    background: set[str] = set()
     for value in colour_map.values():
         name, colour = _class_name(value, key), value.get("hex-color")
         if not isinstance(colour, str) or not _COLOUR.fullmatch(colour):
             raise ManifestError(f"has '{key}' with hex-color {colour!r} for '{name}'; '#' and six digits are expected")
         if name.upper() == "BACKGROUND":
+            background.add(colour.lower())
             continue
         if not _ANOMALY_NAME.fullmatch(name):
             raise ManifestError(f"has the anomaly label {name[:80]!r}; 1 to 256 letters and digits are allowed")
@@ -216,6 +218,9 @@ def _mask(content: Mapping[str, Any]) -> Mask | None:
         if colour.lower() in (known.lower() for known in colours.values()):
             raise ManifestError(f"has the colour {colour} for two anomaly labels in '{key}'")
         colours[name] = colour
+    for name, colour in colours.items():
+        if colour.lower() in background:
+            raise ManifestError(f"has the colour {colour} for '{name}' and for the background in '{key}'")
     if len(colours) > _MOST_LABELS_IN_MASK:
         raise ManifestError(
             f"has {len(colours)} anomaly labels in one mask; at most {_MOST_LABELS_IN_MASK} are allowed"
