@@ -107,7 +107,7 @@ def _served(settings: Settings, log: Path) -> Iterator[None]:
     # Processes that are killed leave their temporary files; here they go with everything else.
     inherited["TMPDIR"] = str(log.with_name("tmp"))
     log.with_name("tmp").mkdir()
-    command = [sys.executable, "-m", "api.cli.main", "up", "--parent", str(os.getpid())]
+    command = [sys.executable, "-P", "-m", "api.cli.main", "up", "--parent", str(os.getpid())]
     command += ["--data-dir", str(settings.data_dir), "--port", str(settings.port)]
     with log.open("wb") as file:
         # A session of its own: Ctrl-C reaches the demo alone, which then ends the service in order.

@@ -61,6 +61,8 @@ class Service:
     def __init__(self, settings: Settings) -> None:
         self.url = f"http://{HOST}:{settings.port}"
         self._environment = {
+            # A file api.py in the folder where a user starts Vigil is not ours.
+            "PYTHONSAFEPATH": "1",
             "VIGIL_DATA_DIR": str(settings.data_dir.absolute()),
             "VIGIL_HOST": HOST,
             "VIGIL_PORT": str(settings.port),
