@@ -8,6 +8,9 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+# JSON can spell both, but no database keeps them: the character NUL, and halves of characters.
+_UNSTORABLE = regex.compile("[\0\ud800-\udfff]")
+
 
 @dataclass(frozen=True)
 class Text:
@@ -33,6 +36,10 @@ class Text:
 
     def _check(self, value: str) -> str:
         fits = self.minimum <= len(value) and (self.maximum is None or len(value) <= self.maximum)
-        if not fits or (self.pattern is not None and not regex.fullmatch(self.pattern, value)):
+        if (
+            not fits
+            or _UNSTORABLE.search(value)
+            or (self.pattern is not None and not regex.fullmatch(self.pattern, value))
+        ):
             raise PydanticCustomError("text", "must be {says}", {"says": self.says})
         return value
