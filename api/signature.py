@@ -9,7 +9,7 @@ import hmac
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from urllib.parse import quote, unquote_plus
+from urllib.parse import quote, unquote_to_bytes
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 SERVICE = "lookoutvision"
@@ -99,5 +99,10 @@ def _canonical_query(query: str) -> str:
     pairs = []
     for pair in query.split("&") if query else ():
         name, _, value = pair.partition("=")
-        pairs.append((quote(unquote_plus(name), safe="-_.~"), quote(unquote_plus(value), safe="-_.~")))
+        pairs.append((_encoded_anew(name), _encoded_anew(value)))
     return "&".join(f"{name}={value}" for name, value in sorted(pairs))
+
+
+def _encoded_anew(text: str) -> str:
+    # By bytes: bytes that are not UTF-8 stay what they are, so that none can be exchanged for another.
+    return quote(unquote_to_bytes(text.replace("+", " ")), safe="-_.~")
