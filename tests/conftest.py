@@ -11,6 +11,8 @@ import boto3
 import pytest
 import uvicorn
 from botocore.config import Config
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 
 from api.app import create_app
 from storage.access import AccessKey
@@ -18,6 +20,12 @@ from storage.settings import Settings
 from storage.stores import Stores, open_stores
 
 FIGURES: list[str] = []
+
+# A busy machine is no failure, and examples may share the server or the stores of their test.
+hypothesis_settings.register_profile(
+    "vigil", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
+hypothesis_settings.load_profile("vigil")
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.signature import sign
@@ -16,7 +16,7 @@ from tests.api.refusals import refused
 from tests.conftest import client
 
 JSON = {"Content-Type": "application/json"}
-FEW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(max_examples=40)
 
 
 def denied(answer: Answer, why: str) -> None:
@@ -72,6 +72,13 @@ def test_whatever_was_changed_on_its_way_is_refused(raw: Raw) -> None:
     denied(raw.send("GET", path, b"", signed | {"X-Extra": "a c"}), changed)
     denied(raw.send("GET", path, b"", signed | {"Host": "elsewhere"}), changed)
     denied(raw.send("POST", f"{API}/projects", body.replace(b"signed", b"forged"), raw.sign("POST", path, body)), "")
+
+
+def test_bytes_that_are_no_text_cannot_be_exchanged_either(raw: Raw) -> None:
+    path = f"{API}/nothing?x=%FF"
+    signed = raw.sign("GET", path)
+    assert raw.send("GET", path, b"", signed).status == 404
+    denied(raw.send("GET", f"{API}/nothing?x=%FE", b"", signed), "changed on its way")
 
 
 def test_parts_of_the_signature_cannot_be_exchanged(raw: Raw) -> None:

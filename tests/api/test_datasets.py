@@ -122,3 +122,12 @@ def test_a_null_source_is_no_source(raw: Raw, project: str) -> None:
     answer = raw.json("POST", f"/projects/{project}/datasets", {"DatasetType": "train", "DatasetSource": None})
     assert answer.status == 202
     assert answer.json()["DatasetMetadata"]["Status"] == "CREATE_COMPLETE"
+
+
+@pytest.mark.parametrize("version", ["\ud800", "a\udfffb", "a\0b"])
+def test_text_that_no_database_keeps_is_refused(raw: Raw, project: str, version: str) -> None:
+    place = {"Bucket": "plant", "Key": "k", "VersionId": version}
+    content = {"DatasetType": "train", "DatasetSource": {"GroundTruthManifest": {"S3Object": place}}}
+    answer = raw.json("POST", f"/projects/{project}/datasets", content)
+    assert (answer.status, answer.error) == (400, "ValidationException")
+    assert "VersionId" in answer.json()["Message"]

@@ -189,6 +189,7 @@ def token(cursor: str) -> str:
         ("sourceRefContains", ""),
         ("sourceRefContains", "  "),
         ("sourceRefContains", "a" * 2049),
+        ("sourceRefContains", "a\0"),
         ("createdBefore", "yesterday"),
         ("createdAfter", "2024-13-01T00:00:00Z"),
         ("createdAfter", "nan"),

@@ -2,7 +2,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.records import ModelStatus
@@ -14,7 +14,7 @@ from tests.api.refusals import refused
 # Letters, separators and numbers of every script, and _ . : / = + - @
 ALLOWED = st.characters(categories=["L", "N", "Zs"], include_characters="_.:/=+-@")
 FORBIDDEN = st.characters(categories=["P", "S", "M", "Cc", "Cf"], exclude_characters="_.:/=+-@")
-FEW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(max_examples=25)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.catalogue import EntryFilter
@@ -20,7 +20,7 @@ from storage.records import (
 from storage.stores import Stores
 from tests.storage.arrange import abandoned, model
 
-FEW = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(max_examples=40)
 MOMENT = datetime(2024, 2, 29, 23, 59, 59, 999_999, UTC)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.errors import Corrupt, NoSuchObject, ObjectError
@@ -23,7 +23,7 @@ from storage.records import Stored
 from storage.settings import Settings
 from tests.conftest import wait_until
 
-FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(max_examples=60)
 
 
 @pytest.fixture
