@@ -8,14 +8,14 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy import optimize, stats
+from scipy import special
 from torch import Tensor
 
 Scores = TypeVar("Scores", Tensor, npt.NDArray[np.floating])
 Floats = npt.NDArray[np.float64]
 
 _FEWEST_ANOMALIES = 3  # below that one odd image would move the threshold anywhere
-_TAIL = stats.norm.sf(3)  # one-sided, 0.13 %: the three-sigma limit of a control chart (Shewhart)
+_TAIL = special.ndtr(-3.0)  # one-sided, 0.13 %: the three-sigma limit of a control chart (Shewhart)
 _TYPICAL = 0.01  # P(anomaly) of the median normal image where there are no anomalies to learn the slope from
 _SMALLEST = 1e-12  # scores are distances and can be 0; their logarithm cannot
 _SPREAD = 0.02  # least deviation of log scores: below it, differences are numerical noise
@@ -61,7 +61,7 @@ def calibrate(normal_scores: Sequence[float], anomaly_scores: Sequence[float]) -
     if len(anomalous) < _FEWEST_ANOMALIES:
         spread = max(float(normal.std(ddof=1)), _SPREAD)
         n = len(normal)
-        limit = float(normal.mean()) + float(stats.t.isf(_TAIL, n - 1)) * spread * math.sqrt(1 + 1 / n)
+        limit = float(normal.mean()) + -float(special.stdtrit(n - 1, _TAIL)) * spread * math.sqrt(1 + 1 / n)
         distance = max(limit - float(np.median(normal)), spread)
         return math.exp(limit), math.log(1 / _TYPICAL - 1) / distance
     limit = _best_f1(normal, anomalous)
@@ -134,5 +134,7 @@ def _slope(normal: Floats, anomalous: Floats) -> float:
     def loss(log_slope: float) -> float:
         z = math.exp(log_slope) * x
         return float((np.logaddexp(0, z) - targets * z).sum())
+
+    from scipy import optimize  # slow to import, and no replica needs it
 
     return math.exp(optimize.minimize_scalar(loss, bounds=(math.log(0.1), math.log(1000)), method="bounded").x)
