@@ -19,12 +19,13 @@ def once(
     parameters: Mapping[str, Any],
     call: Callable[[], Response],
     answer: type[Response],
-    *,
-    state_wins: bool,
+    still_so: Callable[[], bool] | None = None,
 ) -> Response:
     """Carry out `call` in a transaction, unless the token says that this was done before.
 
-    Raises ValidationException where the token came with other parameters before.
+    With `still_so` the call is tried again all the same; only where the resource's state refuses it, and is still what
+    the remembered answer says, that answer is given. Raises ValidationException where the token came with other
+    parameters before.
     """
     digest = hashlib.sha256(json.dumps(parameters, sort_keys=True).encode()).hexdigest()
     with stores.database.transaction():
@@ -35,13 +36,13 @@ def once(
                     f"the client token '{token}' was used for another {operation} call in the last 8 hours; "
                     "use a new token for a new call"
                 )
-            if not state_wins:
+            if still_so is None:
                 return answer.model_validate(earlier.response)
         try:
             with stores.database.attempt():
                 response = call()
         except (Conflict, ConflictException) as refusal:
-            if earlier is not None:
+            if earlier is not None and still_so is not None and still_so():
                 return answer.model_validate(earlier.response)
             raise from_storage(refusal) if isinstance(refusal, Conflict) else refusal from None
         if token:

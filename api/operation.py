@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Header, Request
 from pydantic import BaseModel
 
+from api.deps import find_model
 from api.errors import (
     AccessDeniedException,
     ConflictException,
@@ -21,6 +22,8 @@ from api.errors import (
 )
 from api.idempotency import once
 from api.shapes import ClientToken, Response
+from storage.records import ModelStatus
+from storage.stores import Stores
 
 API_VERSION = "/2020-11-20"
 ALWAYS = (AccessDeniedException, InternalServerException, ThrottlingException, ValidationException)
@@ -52,13 +55,14 @@ def operation(
     status: int = 200,
     errors: tuple[type[ServiceError], ...] = RESOURCE,
     token: bool = False,
-    state_wins: bool = False,
+    state_wins: frozenset[ModelStatus] = frozenset(),
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare the decorated function as an AWS operation; its name in camel case is the operation's.
 
     With `token` the call takes a client token, runs in one transaction, and is answered from memory when repeated.
-    With `state_wins` a repeated call is carried out again wherever the resource's state allows it, and answered from
-    memory only where it does not: schedulers send one literal token for every StartModel and StopModel.
+    With `state_wins` a repeated call is carried out again wherever the model's status allows it, and answered from
+    memory only where it does not and the status is one of these: schedulers send one literal token for every StartModel
+    and StopModel.
     """
 
     def declare(handler: Callable[..., Any]) -> Callable[..., Any]:
@@ -86,7 +90,7 @@ def mount(app: FastAPI) -> None:
         )
 
 
-def _with_token(handler: Callable[..., Any], name: str, state_wins: bool) -> Callable[..., Any]:
+def _with_token(handler: Callable[..., Any], name: str, state_wins: frozenset[ModelStatus]) -> Callable[..., Any]:
     """The handler as an endpoint that also takes the client token, in one transaction with its effects."""
     signature = inspect.signature(handler, eval_str=True)
     answer: type[Response] = signature.return_annotation
@@ -98,14 +102,19 @@ def _with_token(handler: Callable[..., Any], name: str, state_wins: bool) -> Cal
             for key, value in parameters.items()
             if isinstance(value, BaseModel | str)
         }
+        stores: Stores = request.app.state.stores
+
+        def still_so() -> bool:
+            return find_model(parameters["projectName"], parameters["modelVersion"], stores).status in state_wins
+
         return once(
-            request.app.state.stores,
+            stores,
             name,
             client_token,
             values,
             lambda: handler(**parameters),
             answer,
-            state_wins=state_wins,
+            still_so if state_wins else None,
         )
 
     extra = [

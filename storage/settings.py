@@ -75,6 +75,8 @@ class Settings(BaseSettings):
                 f"VIGIL_LEASE_SECONDS is {self.lease_seconds:g}, VIGIL_HEARTBEAT_SECONDS {self.heartbeat_seconds:g}: "
                 "a lease must outlast three heartbeats, or a busy machine is taken for a dead one"
             )
+        if "?" in str(self.data_dir.absolute()):
+            raise ValueError(f"VIGIL_DATA_DIR is {self.data_dir}: a path with a question mark cannot hold the catalogue")
         if self.min_image_side > self.max_image_side:
             raise ValueError("VIGIL_MIN_IMAGE_SIDE is larger than VIGIL_MAX_IMAGE_SIDE")
         return self

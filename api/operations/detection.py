@@ -6,10 +6,9 @@ from fastapi import Header, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from api import shapes
-from api.deps import ReplicasDep, StoresDep
+from api.deps import ReplicasDep, StoresDep, find_model
 from api.errors import ValidationException
 from api.operation import operation
-from api.operations.models import find_model
 from api.replicas import EXPLAIN_HEADER
 
 MAGIC = {"image/jpeg": b"\xff\xd8\xff", "image/png": b"\x89PNG\r\n\x1a\n"}

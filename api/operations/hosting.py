@@ -1,10 +1,10 @@
 """Operations that start and stop the hosting of a model."""
 
 from api import shapes
-from api.deps import StoresDep
+from api.deps import StoresDep, find_model
 from api.errors import ServiceQuotaExceededException, ValidationException
 from api.operation import QUOTA, operation
-from api.operations.models import find_model
+from storage.records import ModelStatus
 
 
 @operation(
@@ -13,7 +13,7 @@ from api.operations.models import find_model
     status=202,
     errors=QUOTA,
     token=True,
-    state_wins=True,
+    state_wins=frozenset({ModelStatus.STARTING_HOSTING, ModelStatus.HOSTED}),
 )
 def start_model(
     projectName: shapes.ProjectNameText,
@@ -37,7 +37,13 @@ def start_model(
     return shapes.ModelHostingResponse(Status="STARTING_HOSTING")
 
 
-@operation("POST", "/projects/{projectName}/models/{modelVersion}/stop", status=202, token=True, state_wins=True)
+@operation(
+    "POST",
+    "/projects/{projectName}/models/{modelVersion}/stop",
+    status=202,
+    token=True,
+    state_wins=frozenset({ModelStatus.STOPPING_HOSTING, ModelStatus.TRAINED}),
+)
 def stop_model(
     projectName: shapes.ProjectNameText, modelVersion: shapes.ModelVersionName, stores: StoresDep
 ) -> shapes.ModelHostingResponse:

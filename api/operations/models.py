@@ -1,7 +1,7 @@
 """Operations on model versions."""
 
 from api import shapes
-from api.deps import StoresDep
+from api.deps import StoresDep, find_model
 from api.errors import ConflictException, ServiceQuotaExceededException, ValidationException
 from api.operation import QUOTA, operation
 from api.operations.projects import MaxResults, NextToken
@@ -109,11 +109,6 @@ def delete_model(
     stores.catalogue.move_model(model, ModelStatus.DELETING, DELETING)
     stores.jobs.submit(DELETE, {"project": model.project, "version": model.version})
     return shapes.DeleteModelResponse(ModelArn=stores.arns.model(model.project, model.version))
-
-
-def find_model(project: str, version: str, stores: Stores) -> Model:
-    """The model version that a caller names by number or as latest."""
-    return stores.catalogue.model(project, None if version == "latest" else int(version))
 
 
 def tags_of(tags: list[shapes.Tag]) -> dict[str, str]:

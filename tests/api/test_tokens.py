@@ -199,5 +199,7 @@ def test_state_wins_over_memory_for_start_and_stop(lookout: Any, stores: Stores,
         assert answer["Status"] == "STOPPING_HOSTING"
         assert stores.catalogue.model(project, 1).status == "STOPPING_HOSTING"
         assert body(lookout.stop_model(ProjectName=project, ModelVersion="1", ClientToken="RunOnce")) == body(answer)
+        with pytest.raises(lookout.exceptions.ConflictException):
+            start_model(lookout, project, ClientToken="RunOnce")
         stores.hosting.clear()
         assert stores.catalogue.model(project, 1).status == "TRAINED"
