@@ -76,7 +76,7 @@ class Settings(BaseSettings):
                 "a lease must outlast three heartbeats, or a busy machine is taken for a dead one"
             )
         if "?" in str(self.data_dir.absolute()):
-            raise ValueError(f"VIGIL_DATA_DIR is {self.data_dir}: a path with a question mark cannot hold the catalogue")
+            raise ValueError(f"VIGIL_DATA_DIR is {self.data_dir}: a path with a ? cannot hold the catalogue")
         if self.min_image_side > self.max_image_side:
             raise ValueError("VIGIL_MIN_IMAGE_SIDE is larger than VIGIL_MAX_IMAGE_SIDE")
         return self
