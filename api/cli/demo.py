@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -50,12 +50,15 @@ def demo(data: Data = None, output: Output = Path("demo-output"), *, keep: Keep 
         place = Path(tempfile.mkdtemp(prefix="vigil-demo-"))
         stack.callback(_remove, place, keep=keep)
         settings = read_settings(place / "data", _free_port(), catalogue_url=None, broker_url=None)
-        if data is None:
+        plan = make_plan(data, settings) if data else None
+        await_ready = stack.enter_context(_served(settings, place / "vigil.log"))
+        if plan is None:
+            # Rendered while the service starts: on two cores that saves seconds.
             with times.step("render parts"):
                 write_parts(place / "parts", seed=SEED)
-        plan = make_plan(data or place / "parts", settings, rendered=data is None)
-        with times.step("start the service"):
-            stack.enter_context(_served(settings, place / "vigil.log"))
+            plan = make_plan(place / "parts", settings, rendered=True)
+        with times.step("wait for the service"):
+            await_ready()
         with Client.for_settings(settings, environment=False) as client:
             trained, outcomes = _run(client, settings, plan, output, times)
             if not keep:
@@ -100,8 +103,11 @@ def _delete(client: Client) -> None:
 
 
 @contextlib.contextmanager
-def _served(settings: Settings, log: Path) -> Iterator[None]:
-    """`vigil up` as a child, ready to be used; ended at the end. Raises CommandError with the end of its log."""
+def _served(settings: Settings, log: Path) -> Iterator[Callable[[], None]]:
+    """`vigil up` as a child, ended at the end. → waits until it can be used
+
+    A CommandError on the way gets the end of the service's log.
+    """
     url = f"http://{HOST}:{settings.port}"
     inherited = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
     # Processes that are killed leave their temporary files; here they go with everything else.
@@ -112,10 +118,13 @@ def _served(settings: Settings, log: Path) -> Iterator[None]:
     with log.open("wb") as file:
         # A session of its own: Ctrl-C reaches the demo alone, which then ends the service in order.
         service = subprocess.Popen(command, stdout=file, stderr=file, env=inherited, start_new_session=True)  # noqa: S603 - our own module
-    try:
+
+    def await_ready() -> None:
         if not await_all(lambda: service.poll() is not None or answers(url), _START_SECONDS) or not answers(url):
             raise CommandError("The service did not start.")
-        yield
+
+    try:
+        yield await_ready
     except CommandError as error:
         raise CommandError(f"{error}\nThe end of the service's log:\n{_tail(log)}") from error
     finally:

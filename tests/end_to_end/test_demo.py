@@ -56,7 +56,8 @@ def test_demo_shows_decisions_figures_times_and_heat_maps(place: Path, environme
     assert right >= 14, done.stdout
     model, unseen = re.findall(SCORES, done.stdout)
     assert min(float(model), float(unseen)) >= 0.8
-    for step in ("render parts", "start the service", "import images", "train", "host", "detect 16 images", "together"):
+    steps = ("render parts", "wait for the service", "import images", "train", "host", "detect 16 images", "together")
+    for step in steps:
         assert re.search(rf"{step} +\W+ \d+\.\d", done.stdout), step
     assert f"Heat maps: 16 PNG files in {output}" in done.stdout
     pictures = sorted(output.iterdir())
