@@ -99,6 +99,7 @@ def create_app(settings: Settings, queue: str) -> Celery:
     handlers, lease = handlers_of(queue), Lease(settings.heartbeat_seconds)
     worker = cache(lambda: Worker(open_stores(settings), handlers, lease))
     app = celery_app(settings)
+    app.conf.worker_lost_wait = 1.0  # seconds a dead child is waited for; its job's row tells what became of it
 
     @app.task(name=TASK)  # type: ignore[untyped-decorator]
     def work(id_: str) -> None:

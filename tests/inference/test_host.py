@@ -70,16 +70,6 @@ def test_life_of_a_hosted_model(plant: Plant, start: Start, trained: dict[bool, 
     assert second in addresses(plant)
     assert plant.model().status == ModelStatus.HOSTED
 
-    # The host is told to stop: the replicas end, the model stays wanted, and comes back with the next host.
-    children = psutil.Process(host.pid).children()
-    host.send_signal(signal.SIGTERM)
-    assert host.wait(20) == 0
-    assert not any(child.is_running() for child in children)
-    assert addresses(plant) == []
-    assert plant.model().status == ModelStatus.HOSTED
-    host = start()
-    wait_until(lambda: len(addresses(plant)) == 2, 90, "the replicas to come back")
-
     # The host is killed: no replica outlives it, and the next host goes on.
     children = psutil.Process(host.pid).children()
     host.kill()
@@ -117,28 +107,28 @@ def test_stop_while_starting(plant: Plant, start: Start, trained: dict[bool, byt
     assert psutil.Process(host.pid).children() == []
 
 
-def test_model_stopped_while_no_host_lives(plant: Plant, start: Start, trained: dict[bool, bytes]) -> None:
+def test_host_told_to_stop_gives_up_what_stays_wanted(plant: Plant, start: Start, trained: dict[bool, bytes]) -> None:
+    host = start()
     plant.stores.hosting.start(trained_model(plant, trained[False]), 1, None)
+    children = wait_until(lambda: psutil.Process(host.pid).children(), 60, "a replica to be started")
+    host.send_signal(signal.SIGTERM)
+    assert host.wait(20) == 0
+    assert not any(child.is_running() for child in children)
+    assert plant.model().status == ModelStatus.STARTING_HOSTING
+    # Stopped while no host lives: the next one settles it.
     plant.stores.hosting.stop(plant.model())
     start()
     wait_for(plant, ModelStatus.TRAINED)
+    assert plant.stores.hosting.units() == []
 
 
-def test_unusable_artefacts_fail_with_the_reason(plant: Plant, start: Start, trained: dict[bool, bytes]) -> None:
-    data = trained[False]
-    damaged = trained_model(plant, data)
-    assert damaged.artefact is not None
-    plant.stores.objects.put(OWN_BUCKET, damaged.artefact.key, data[:-1] + b"\x01")
-    digest = data[data.index(b'digest\\":\\"') + 11 :][:64]
-    foreign = trained_model(plant, data.replace(digest, b"0" * 64))
-    gone = trained_model(plant, data)
-    assert gone.artefact is not None
-    plant.stores.objects.delete(OWN_BUCKET, gone.artefact.key)
-    for model in (damaged, foreign, gone):
-        plant.stores.hosting.start(model, 1, None)
+def test_damaged_artefact_fails_with_the_reason(plant: Plant, start: Start, trained: dict[bool, bytes]) -> None:
+    model = trained_model(plant, trained[False])
+    assert model.artefact is not None
+    plant.stores.objects.put(OWN_BUCKET, model.artefact.key, trained[False][:-1] + b"\x01")
+    plant.stores.hosting.start(model, 1, None)
     start()
-    for model, reason in ((damaged, "is damaged"), (foreign, "backbone weights 000"), (gone, "does not exist")):
-        failed = wait_for(plant, ModelStatus.HOSTING_FAILED, model.version)
-        assert failed.message.startswith("The model cannot be hosted. ")
-        assert reason in failed.message
-    wait_until(lambda: plant.stores.hosting.units() == [], 30, "the units to be released")
+    failed = wait_for(plant, ModelStatus.HOSTING_FAILED)
+    assert failed.message.startswith("The model cannot be hosted. ")
+    assert "is damaged" in failed.message
+    wait_until(lambda: plant.stores.hosting.units() == [], 30, "the unit to be released")

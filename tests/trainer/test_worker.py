@@ -1,8 +1,11 @@
 """Real workers, killed and stopped: a job is neither lost nor done twice."""
 
+import os
 import signal
-import subprocess
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import psutil
 import pytest
@@ -10,28 +13,37 @@ import sqlalchemy as sa
 
 from storage import schema
 from storage.jobs import IMPORT
-from storage.lifeline import spawn
 from storage.records import DatasetStatus, ModelStatus
 from tests.conftest import wait_until
 from tests.trainer.plant import BUCKET, Plant, environment, line
 from trainer.lease import Lease
 from trainer.worker import Handler, Worker
 
-Start = Callable[[str], "subprocess.Popen[bytes]"]
+
+@pytest.fixture(scope="module")
+def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
+    opened = Plant(tmp_path_factory.mktemp("plant"))
+    yield opened
+    opened.stores.database.close()
 
 
-@pytest.fixture
-def start(plant: Plant) -> Iterator[Start]:
-    started: list[subprocess.Popen[bytes]] = []
-
-    def begin(queue: str) -> "subprocess.Popen[bytes]":
-        started.append(spawn("trainer.worker", ["--queue", queue], environment(plant.settings)))
-        return started[-1]
-
-    yield begin
-    for process in started:
+@contextmanager
+def running(plant: Plant, queue: str) -> Iterator[psutil.Popen]:
+    process = psutil.Popen(
+        [sys.executable, "-m", "trainer.worker", "--queue", queue], env=os.environ | environment(plant.settings)
+    )
+    try:
+        yield process
+    finally:
         process.kill()
         process.wait()
+
+
+@pytest.fixture(scope="module")
+def worker(plant: Plant) -> Iterator[psutil.Popen]:
+    """A worker for trainings, shared by the tests that leave it alive."""
+    with running(plant, "training") as process:
+        yield process
 
 
 def job_row(plant: Plant, id_: str) -> sa.Row[tuple[object, ...]]:
@@ -39,98 +51,105 @@ def job_row(plant: Plant, id_: str) -> sa.Row[tuple[object, ...]]:
         return connection.execute(sa.select(schema.job).where(schema.job.c.id == id_)).one()
 
 
-def long_training(plant: Plant) -> str:
-    """Takes a second or more after its first sign of progress: long enough to be interrupted."""
-    return plant.create_model(plant.render(40, 6), image_size="256")[1]
+def long_training(plant: Plant) -> tuple[int, str]:
+    """(version, job) of one that takes a second or more after its first sign of progress: it can be interrupted."""
+    model, id_ = plant.create_model(plant.render(40, 6), image_size="256")
+    return model.version, id_
 
 
-def wait_for_progress(plant: Plant) -> None:
-    wait_until(lambda: "%" in plant.model().message, 60, "the training to report progress")
+def wait_for_progress(plant: Plant, version: int) -> None:
+    wait_until(lambda: "%" in plant.model(version).message, 60, "the training to report progress")
 
 
-def test_import_and_training(plant: Plant, start: Start) -> None:
+def wait_for_end(plant: Plant, version: int) -> ModelStatus:
+    wait_until(lambda: plant.model(version).status != ModelStatus.TRAINING, 90, "the training to end")
+    return plant.model(version).status
+
+
+def test_import(plant: Plant) -> None:
     dataset = plant.stores.catalogue.create_dataset(plant.project, "train", DatasetStatus.CREATE_IN_PROGRESS, "…")
     plant.stores.objects.put(BUCKET, "manifest", line(f"s3://{BUCKET}/a", "normal").encode())
     source = {"bucket": BUCKET, "key": "manifest", "version": None}
     plant.stores.jobs.submit(IMPORT, {"dataset": dataset.id, "source": source})
-    start("short")
-    found = wait_until(lambda: _status(plant) == DatasetStatus.CREATE_COMPLETE, 60, "the import")
-    assert found
-    start("training")
-    for version in (1, 2):  # the second is done by another child
-        plant.create_model(plant.render(8, 4))
-        wait_until(lambda v=version: plant.model(v).status != ModelStatus.TRAINING, 60, "the training")
-        assert plant.model(version).status == ModelStatus.TRAINED
+
+    def status() -> DatasetStatus:
+        return plant.stores.catalogue.dataset(plant.project, "train").status
+
+    with running(plant, "short"):
+        wait_until(lambda: status() != DatasetStatus.CREATE_IN_PROGRESS, 60, "the import")
+    assert status() == DatasetStatus.CREATE_COMPLETE
 
 
-def _status(plant: Plant) -> DatasetStatus:
-    return plant.stores.catalogue.dataset(plant.project, "train").status
+def test_one_training_after_another(plant: Plant, worker: psutil.Popen) -> None:
+    versions = [plant.create_model(plant.render(8, 4))[0].version for _ in range(2)]
+    assert [wait_for_end(plant, version) for version in versions] == ["TRAINED", "TRAINED"]
+    assert worker.is_running()
 
 
-def test_killed_child_is_followed_by_another_claim(plant: Plant, start: Start) -> None:
-    id_ = long_training(plant)
-    worker = start("training")
-    wait_for_progress(plant)
-    for child in psutil.Process(worker.pid).children():
+def test_killed_child_is_followed_by_another_claim(plant: Plant, worker: psutil.Popen) -> None:
+    version, id_ = long_training(plant)
+    wait_for_progress(plant, version)
+    for child in worker.children():
         child.kill()
-    wait_until(lambda: plant.model().status != ModelStatus.TRAINING, 90, "the training to go on")
+    assert wait_for_end(plant, version) == ModelStatus.TRAINED
     row = job_row(plant, id_)
-    assert (plant.model().status, row.status, row.epoch) == ("TRAINED", "DONE", 2)
-    artefact = plant.model().artefact
+    assert (row.status, row.epoch) == ("DONE", 2)
+    artefact = plant.model(version).artefact
     assert artefact is not None
     assert f"{id_}-2" in artefact.key
 
 
-def test_killed_tree_leaves_no_process_and_the_next_worker_goes_on(plant: Plant, start: Start) -> None:
-    id_ = long_training(plant)
-    worker = start("training")
-    wait_for_progress(plant)
-    children = psutil.Process(worker.pid).children()
-    worker.kill()
-    assert children
-    wait_until(lambda: not any(_alive(child) for child in children), 10, "the children to end with their parent")
-    start("training")
-    wait_until(lambda: plant.model().status != ModelStatus.TRAINING, 90, "the training to go on")
-    assert plant.model().status == ModelStatus.TRAINED
-    assert job_row(plant, id_).epoch == 2
+def test_exhausted_attempts_fail_the_training(plant: Plant, worker: psutil.Popen) -> None:
+    with plant.stores.database.transaction() as connection:
+        model, id_ = plant.create_model(plant.render(8, 4))
+        connection.execute(schema.job.update().values(attempts=plant.settings.max_attempts))
+    assert wait_for_end(plant, model.version) == ModelStatus.TRAINING_FAILED
+    assert "interrupted 3 times" in plant.model(model.version).message
+    assert job_row(plant, id_).status == "FAILED"
+    assert worker.is_running()
+
+
+def test_stopped_then_killed_the_job_goes_on(tmp_path: Path) -> None:
+    plant = Plant(tmp_path)
+    version, id_ = long_training(plant)
+    with running(plant, "training") as worker:
+        wait_for_progress(plant, version)
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(10) == 0
+    row = job_row(plant, id_)
+    assert (row.status, row.epoch, row.attempts) == ("OPEN", 1, 0)
+    assert [waiting for waiting, _ in plant.stores.jobs.waiting("training")] == [id_]
+    assert plant.model(version).status == ModelStatus.TRAINING
+    plant.stores.catalogue.note_progress(plant.project, version, "interrupted")
+    with running(plant, "training") as worker:
+        wait_for_progress(plant, version)
+        children = worker.children()
+        worker.kill()
+        wait_until(lambda: not any(_alive(child) for child in children), 10, "the children to end with their parent")
+        assert children
+    with running(plant, "training"):
+        assert wait_for_end(plant, version) == ModelStatus.TRAINED
+    assert job_row(plant, id_).epoch == 3
+    plant.stores.database.close()
 
 
 def _alive(process: psutil.Process) -> bool:
     return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
 
 
-def test_sigterm_gives_the_job_back(plant: Plant, start: Start) -> None:
-    id_ = long_training(plant)
-    worker = start("training")
-    wait_for_progress(plant)
-    worker.send_signal(signal.SIGTERM)
-    assert worker.wait(10) == 0
-    row = job_row(plant, id_)
-    assert (row.status, row.attempts) == ("OPEN", 0)
-    assert [waiting for waiting, _ in plant.stores.jobs.waiting("training")] == [id_]
-    assert plant.model().status == ModelStatus.TRAINING
-
-
-def test_exhausted_attempts_fail_the_training(plant: Plant, start: Start) -> None:
-    _, id_ = plant.create_model(plant.render(8, 4))
-    with plant.stores.database.transaction() as connection:
-        connection.execute(schema.job.update().values(attempts=plant.settings.max_attempts))
-    start("training")
-    wait_until(lambda: plant.model().status != ModelStatus.TRAINING, 60, "the training to be given up")
-    assert plant.model().status == ModelStatus.TRAINING_FAILED
-    assert "interrupted 3 times" in plant.model().message
-    assert job_row(plant, id_).status == "FAILED"
-
-
-def test_unexpected_error_names_itself_and_the_log(plant: Plant) -> None:
+def test_unexpected_error_names_itself_and_the_log(tmp_path: Path) -> None:
     from trainer import training
+
+    plant = Plant(tmp_path)
 
     def broken(*_: object) -> None:
         raise ZeroDivisionError("division by zero")
 
-    _, id_ = plant.create_model(plant.render(8, 4))
+    model, id_ = plant.create_model(plant.render(8, 4))
+    version = model.version
     handlers = {"train": Handler(broken, training.fail)}
     Worker(plant.stores, handlers, Lease(plant.settings.heartbeat_seconds)).work(id_)
-    assert plant.model().status == ModelStatus.TRAINING_FAILED
-    assert "(ZeroDivisionError): division by zero" in plant.model().message
-    assert id_ in plant.model().message
+    assert plant.model(version).status == ModelStatus.TRAINING_FAILED
+    assert "(ZeroDivisionError): division by zero" in plant.model(version).message
+    assert id_ in plant.model(version).message
+    plant.stores.database.close()
