@@ -8,6 +8,7 @@ import argparse
 import logging
 import os
 import signal
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -131,7 +132,7 @@ def main() -> None:
     app = create_app(Settings(), queue)
     worker = app.Worker(
         queues=[queue],
-        hostname=f"{queue}@%h",
+        hostname=f"{queue}@{socket.gethostname()}",
         pool="prefork",
         concurrency=1,
         max_tasks_per_child=_TASKS_PER_CHILD[queue],

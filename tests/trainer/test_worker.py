@@ -35,7 +35,8 @@ def running(plant: Plant, queue: str) -> Iterator[psutil.Popen]:
     try:
         yield process
     finally:
-        process.kill()
+        if process.poll() is None:
+            process.kill()
         process.wait()
 
 
