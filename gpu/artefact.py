@@ -13,6 +13,7 @@ from torch import Tensor
 from gpu.backbone import Backbone
 from gpu.calibration import Calibration
 from gpu.detector import restore_detector
+from gpu.discriminator import Discriminator
 from gpu.inspection import Inspector, References
 from gpu.labelling import DefectBank
 
@@ -44,12 +45,18 @@ def save(
         "input_size": inspector.input_size,
         "dimensions": dimensions,
         "defects": {"names": bank.names, "colours": bank.colours} if bank else None,
+        "discriminator": inspector.discriminator is not None,
         "references": {"scores": [i.score for i in found], "decisions": [i.is_anomalous for i in found]},
     }
     tensors = {f"detector.{name}": tensor for name, tensor in inspector.detector.state().items()}
     tensors["references.images"] = images
     if bank:
         tensors |= {"defects.embeddings": bank.embeddings, "defects.labels": bank.labels}
+    if inspector.discriminator:
+        tensors |= {
+            "discriminator.weight": inspector.discriminator.weight,
+            "discriminator.bias": inspector.discriminator.bias,
+        }
     metadata = {_KEY: json.dumps(header, sort_keys=True, separators=(",", ":"), allow_nan=False)}
     return safetensors_torch.save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, metadata)
 
@@ -74,13 +81,16 @@ def load(
         if defects is not None:
             names, colours = tuple(defects["names"]), tuple(defects["colours"])
             bank = DefectBank(tensors["defects.embeddings"], tensors["defects.labels"], names, colours)
+        discriminator = None
+        if header["discriminator"]:
+            discriminator = Discriminator(tensors["discriminator.weight"], tensors["discriminator.bias"])
         stored = header["references"]
         references = References(tensors["references.images"], tuple(stored["scores"]), tuple(stored["decisions"]))
         height, width = header["input_size"]
         calibration = Calibration(**header["calibration"])
     except (KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
         raise ArtefactError(f"The model artefact is damaged and cannot be read ({error!r}).") from error
-    return Inspector(backbone, detector, calibration, (height, width), bank, references), references
+    return Inspector(backbone, detector, calibration, (height, width), bank, references, discriminator), references
 
 
 def read_header(data: bytes) -> dict[str, Any]:

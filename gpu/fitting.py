@@ -10,13 +10,15 @@ from gpu.anomaly_map import anomaly_map
 from gpu.backbone import Backbone
 from gpu.calibration import Calibration, PixelHistogram, calibrate, calibrate_pixels
 from gpu.detector import Detector, create_detector
+from gpu.discriminator import Discriminator, describe
 from gpu.inspection import Inspector
 from gpu.labelling import DefectBank
 from gpu.patch_embedding import MemoryNeeded, embed_all
 
 __all__ = ["MemoryNeeded", "Recipe", "embed_all", "fit_inspector"]
 
-_FOLDS = 4
+_FEWEST_FOLDS, _MOST_FOLDS, _FIT_IMAGES = 4, 10, 400  # few images: more folds, so that each bank is nearly the final
+_FEWEST_ANOMALIES = 10  # to learn from how anomalies look, rather than only where to put the threshold
 _BATCH = 8  # images scored at a time
 
 
@@ -25,7 +27,7 @@ class Recipe:
     """How to train: the detector, the share of patches its memory bank keeps, and the seed of all that is random."""
 
     detector: str = "patchcore"
-    coreset_ratio: float = 0.01
+    coreset_ratio: float = 0.02  # magnetic tiles, mean AUROC of 4 splits at 1, 2, 5, 10 %: .822, .848, .852, .850
     seed: int = 0
 
     def create(self) -> Detector:
@@ -54,7 +56,7 @@ def fit_inspector(
     if n < 2:
         raise ValueError(f"Training needs at least two normal images, not {n}.")
     order = torch.randperm(n, generator=torch.Generator().manual_seed(recipe.seed))
-    folds = min(_FOLDS, n)
+    folds = min(n, max(_FEWEST_FOLDS, min(_MOST_FOLDS, _FIT_IMAGES // n)))
     normal_scores, anomaly_scores = torch.empty(n), torch.zeros(len(anomalies))
     normal_patch_scores, anomaly_patch_scores = torch.empty(normals.shape[:3]), torch.zeros(anomalies.shape[:3])
     for fold in range(folds):
@@ -67,6 +69,12 @@ def fit_inspector(
         anomaly_scores += scores / folds
         anomaly_patch_scores += patch_scores / folds
         progress("calibrating", (fold + 1) / folds)
+    discriminator = None
+    if len(anomalies) >= _FEWEST_ANOMALIES:
+        made, normal_factors, anomaly_factors = Discriminator.fit(_describe(normals), _describe(anomalies), recipe.seed)
+        tempered = normal_scores * normal_factors, anomaly_scores * anomaly_factors
+        if _order(*tempered) >= _order(normal_scores, anomaly_scores):
+            discriminator, (normal_scores, anomaly_scores) = made, tempered
     threshold, slope = calibrate(normal_scores.tolist(), anomaly_scores.tolist())
     histogram, bank = PixelHistogram(), None
     marked = torch.empty(0, dtype=torch.int64) if masks is None else masks.flatten(1).any(dim=1).nonzero().squeeze(1)
@@ -81,7 +89,8 @@ def fit_inspector(
     progress("fitting", 0.0)
     final.fit(normals, progress=lambda fraction: progress("fitting", fraction))
     progress("fitting", 1.0)
-    return Inspector(backbone, final, Calibration(threshold, slope, calibrate_pixels(histogram)), input_size, bank)
+    calibration = Calibration(threshold, slope, calibrate_pixels(histogram))
+    return Inspector(backbone, final, calibration, input_size, bank, discriminator=discriminator)
 
 
 def _score(detector: Detector, patches: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -92,3 +101,13 @@ def _score(detector: Detector, patches: Tensor, images: Tensor) -> tuple[Tensor,
         found = detector.score(patches[images[part]])
         scores[part], patch_scores[part] = found[0].cpu(), found[1].cpu()
     return scores, patch_scores
+
+
+def _describe(patches: Tensor) -> Tensor:
+    """(n, 2D), in batches because the deviation copies its input."""
+    return torch.cat([describe(part) for part in torch.split(patches, _BATCH)])
+
+
+def _order(normal: Tensor, anomalous: Tensor) -> float:
+    """The share of pairs in which the anomaly scores higher, that is, the AUROC."""
+    return float((anomalous.unsqueeze(1) > normal.unsqueeze(0)).double().mean())

@@ -10,6 +10,7 @@ from gpu.anomaly_map import anomaly_map
 from gpu.backbone import Backbone
 from gpu.calibration import Calibration
 from gpu.detector import Detector
+from gpu.discriminator import Discriminator
 from gpu.images import resize
 from gpu.labelling import DefectBank
 from gpu.patch_embedding import embed
@@ -43,7 +44,10 @@ class References:
 
 
 class Inspector:
-    """Backbone, detector and calibration together; input_size is (H, W). With a defect bank it also names defects."""
+    """Backbone, detector and calibration together; input_size is (H, W).
+
+    With a discriminator it also uses what labelled anomalies taught, with a defect bank it names defects.
+    """
 
     def __init__(
         self,
@@ -53,10 +57,12 @@ class Inspector:
         input_size: tuple[int, int],
         defect_bank: DefectBank | None = None,
         references: References | None = None,
+        discriminator: Discriminator | None = None,
     ) -> None:
         self.backbone, self.input_size, self.calibration = backbone, input_size, calibration
         self.detector = detector.to(backbone.device)
         self.defect_bank = defect_bank.to(backbone.device) if defect_bank else None
+        self.discriminator = discriminator.to(backbone.device) if discriminator else None
         self.references = references
 
     def prepare(self, image: Tensor) -> Tensor:
@@ -74,6 +80,8 @@ class Inspector:
             raise ValueError(f"images {tuple(batch.shape[1:])} were not prepared for the input {self.input_size}")
         patches = embed(self.backbone, batch)
         scores, patch_scores = self.detector.score(patches)
+        if self.discriminator is not None:
+            scores = scores * self.discriminator.factor(patches)
         maps = anomaly_map(patch_scores, self.input_size).cpu()
         exact = scores.double().cpu()
         return [
