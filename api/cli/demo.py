@@ -83,7 +83,7 @@ def _run(
         with times.step("host"):
             client.start_model(_PROJECT, version, 1)
             await_model(client, _PROJECT, version, "STARTING_HOSTING", bar)
-        pictures = [Picture(sample.path, sample.name) for sample in plan.unseen]
+        pictures = [Picture(sample.path, sample.name.removeprefix("test/")) for sample in plan.unseen]
         with times.step(f"detect {len(pictures)} images"):
             outcomes = detect_all(client, _PROJECT, version, pictures, output, bar)
         with times.step("stop hosting"):

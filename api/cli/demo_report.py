@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
@@ -32,17 +33,17 @@ class Times:
 
 def report(plan: Plan, trained: ModelState, outcomes: Sequence[Outcome], times: Times, output: Path) -> None:
     """Print all of it on stdout."""
-    table = Table("Image", "Truth", "IsAnomalous", "Confidence", "Found", title="Unseen images")
+    table = Table("Image", "Truth", "IsAnomalous", "Confidence", "Found", title="Unseen images", box=SIMPLE_HEAD)
     table.columns[0].overflow = "fold"
     hits = {(truth, said): 0 for truth in (True, False) for said in (True, False)}
     for sample, outcome in zip(plan.unseen, outcomes, strict=True):
         if outcome.detection is None:
-            table.add_row(sample.name, sample.label, "not judged", "", outcome.problem)
+            table.add_row(outcome.picture.name, sample.label, "not judged", "", outcome.problem)
             continue
         said, confidence = outcome.detection.is_anomalous, f"{outcome.detection.confidence:.3f}"
         hits[sample.label == "anomaly", said] += 1
         word = Text(str(said).lower(), "bold red" if said else "green")
-        table.add_row(sample.name, sample.label, word, confidence, outcome.detection.found)
+        table.add_row(outcome.picture.name, sample.label, word, confidence, outcome.detection.found)
     out.print(table)
     out.print(f"Model, on the part of its images that was kept for the test: {figures(trained)}", soft_wrap=True)
     out.print(f"Unseen images: {_scores(hits)}", soft_wrap=True)
@@ -52,7 +53,7 @@ def report(plan: Plan, trained: ModelState, outcomes: Sequence[Outcome], times: 
             "training images the model decides better.",
             soft_wrap=True,
         )
-    steps = Table("Step", "Seconds", title="Times")
+    steps = Table("Step", "Seconds", title="Times", box=SIMPLE_HEAD)
     for name, seconds in times.seconds.items():
         steps.add_row(name, f"{seconds:.1f}")
     steps.add_row("together", f"{sum(times.seconds.values()):.1f}")

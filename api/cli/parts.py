@@ -62,9 +62,8 @@ def render_part(random: np.random.Generator, defect: str | None = None) -> Part:
     chosen = random.integers(len(holes))  # drawn for every part, so that a seed gives the same plate with any defect
     missing = holes.pop(chosen) if defect == "missinghole" else None
     _plate(scene)
-    for hole in holes:
-        _bore(scene, np.hypot(scene.x - hole[0], scene.y - hole[1]) - _HOLE_RADIUS)
-    _bore(scene, _slot(scene.x, scene.y))
+    bores = [np.hypot(scene.x - x, scene.y - y) - _HOLE_RADIUS for x, y in holes]
+    _bore(scene, np.minimum.reduce([*bores, _slot(scene.x, scene.y)]))
     if missing is not None:
         scene.mask = np.hypot(scene.x - missing[0], scene.y - missing[1]) - _HOLE_RADIUS - 2 < 0
     elif defect is not None:
@@ -128,7 +127,7 @@ def _plate(scene: _Scene) -> None:
 
 
 def _bore(scene: _Scene, outline: Field) -> None:
-    """A countersunk hole: a bright and dark ring, and the dark ground with the shadow of the edge."""
+    """Countersunk holes: a bright and dark ring, and the dark ground with the shadow of the edge."""
     _rim(scene, outline - 4, 4, -0.22)
     depth = (-outline / 10).clip(0, 1)
     inside = np.array((0.075, 0.08, 0.09)) * (0.55 + 0.45 * depth)[..., None]
