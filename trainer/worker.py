@@ -97,7 +97,7 @@ def handlers_of(queue: str) -> dict[str, Handler]:
 
 def create_app(settings: Settings, queue: str) -> Celery:
     """The Celery application of a worker: one task, whose work is done in a forked child with stores of its own."""
-    handlers, lease = handlers_of(queue), Lease(settings.heartbeat_seconds)
+    handlers, lease, parent = handlers_of(queue), Lease(settings.heartbeat_seconds), os.getpid()
     worker = cache(lambda: Worker(open_stores(settings), handlers, lease))
     app = celery_app(settings)
     app.conf.worker_lost_wait = 1.0  # seconds a dead child is waited for; its job's row tells what became of it
@@ -108,7 +108,7 @@ def create_app(settings: Settings, queue: str) -> Celery:
 
     def begin_child(**_: object) -> None:
         lease.release_on_signal()
-        die_with_parent(os.getppid())
+        die_with_parent(parent)  # not os.getppid(): the parent may have ended before this child came so far
 
     def begin_parent(**_: object) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
