@@ -11,10 +11,10 @@ from urllib.parse import quote, urlencode
 
 import httpx
 
+from api.cli.keys import first_key
 from api.cli.terminal import CommandError
 from api.signature import sign
-from storage.access import AccessKey, AccessKeys
-from storage.database import Database
+from storage.access import AccessKey
 from storage.settings import Settings
 
 _VERSION = "/2020-11-20"
@@ -198,36 +198,6 @@ class Client:
             reason = str(error) or type(error).__name__
             raise CommandError(f"Vigil at {self.endpoint} gave no answer to {method} {path}: {reason}") from None
         return _answer(response)
-
-
-def first_key(settings: Settings) -> AccessKey:
-    """The key made at first start of this data directory. Raises CommandError where there is none."""
-    file = settings.data_dir / "secret.key"
-    missing = CommandError(
-        f"There is no access key in {settings.data_dir}: `vigil up` was never run with this data directory. "
-        "Run it first, or name the directory it uses with --data-dir or VIGIL_DATA_DIR."
-    )
-    if not file.is_file():
-        raise missing
-    database = Database(settings.catalogue)
-    try:
-        key = AccessKeys(database, file).first()
-    finally:
-        database.close()
-    if key is None:
-        raise missing
-    return key
-
-
-def owns_key(settings: Settings, client: Client) -> bool:
-    """Whether the client's key was made in the data directory of these settings."""
-    if not (settings.data_dir / "secret.key").is_file():
-        return False
-    database = Database(settings.catalogue)
-    try:
-        return AccessKeys(database, settings.data_dir / "secret.key").find(client.key.id) is not None
-    finally:
-        database.close()
 
 
 def _answer(response: httpx.Response) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from api.cli.client import Client, owns_key
+from api.cli.client import Client
 from api.cli.folder import Folder, Sample, Skipped, read_folder
+from api.cli.keys import owns_key
 from api.cli.masks import colour_of, coloured_mask
 from api.cli.options import DataDir, Port, connect, read_settings
 from api.cli.terminal import CommandError, out, progress, say
@@ -62,7 +63,7 @@ def import_(
     settings = read_settings(data_dir, port)
     found = read_folder(folder, labelled=label_from_folders, max_bytes=settings.max_image_bytes)
     with connect(data_dir, port) as client, progress() as bar:
-        if not owns_key(settings, client):
+        if not owns_key(settings, client.key.id):
             raise CommandError(
                 f"The service at {client.endpoint} keeps its data elsewhere than in {settings.data_dir}; "
                 "name its directory with --data-dir, so that the images are copied to where it looks for them."

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from api.cli.client import first_key
+from api.cli.keys import first_key
 from api.cli.options import DataDir, Port, read_settings
 from api.cli.service import HOST, Service, await_port, locked, prepare
 from api.cli.terminal import CommandError, say
