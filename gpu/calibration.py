@@ -15,7 +15,9 @@ Scores = TypeVar("Scores", Tensor, npt.NDArray[np.floating])
 Floats = npt.NDArray[np.float64]
 
 _FEWEST_ANOMALIES = 3  # below that one odd image would move the threshold anywhere
-_TAIL = special.ndtr(-3.0)  # one-sided, 0.13 %: the three-sigma limit of a control chart (Shewhart)
+_RARE = float(special.ndtr(-3.0))  # one-sided, 0.13 %: the three-sigma limit of a control chart (Shewhart)
+_ALARMS = 0.05  # share of good parts that may be reported where no anomalies were shown
+_FLAT = 0.1  # slope per standard deviation of the log scores under which they do not tell the kinds apart
 _TYPICAL = 0.01  # P(anomaly) of the median normal image where there are no anomalies to learn the slope from
 _SMALLEST = 1e-12  # scores are distances and can be 0; their logarithm cannot
 _SPREAD = 0.02  # least deviation of log scores: below it, differences are numerical noise
@@ -50,22 +52,24 @@ class Calibration:
 def calibrate(normal_scores: Sequence[float], anomaly_scores: Sequence[float]) -> tuple[float, float]:
     """(threshold, slope) from the image scores of training images, each scored by a detector that never saw it.
 
-    With at least three anomalies the threshold has the best F1, in the middle of the widest gap (of log scores) where
-    several do. Without, it is the upper prediction limit of the next normal image's log score, one-sided 0.13 %, from
-    Student's t (Hahn and Meeker, Statistical Intervals, §4.7): log scores are nearly symmetric where scores are not,
-    and t widens the limit honestly for few images. Raises ValueError for fewer than two normal scores.
+    With at least three anomalies a logistic regression on log scores, both kinds weighted alike (Platt 1999), gives
+    both. Its threshold is never above the score that one normal image in 740 exceeds: a defect unlike the known ones
+    need not score as high as they do. Without anomalies the threshold is the score that one normal image in twenty
+    exceeds: a good part looked at twice costs less than a bad one shipped.
+
+    Raises ValueError for fewer than two normal scores.
     """
     if len(normal_scores) < 2:
         raise ValueError(f"at least two normal images are needed to set a threshold, not {len(normal_scores)}")
     normal, anomalous = _logs(normal_scores), _logs(anomaly_scores)
-    if len(anomalous) < _FEWEST_ANOMALIES:
-        spread = max(float(normal.std(ddof=1)), _SPREAD)
-        n = len(normal)
-        limit = float(normal.mean()) + -float(special.stdtrit(n - 1, _TAIL)) * spread * math.sqrt(1 + 1 / n)
-        distance = max(limit - float(np.median(normal)), spread)
-        return math.exp(limit), math.log(1 / _TYPICAL - 1) / distance
-    limit = _best_f1(normal, anomalous)
-    return math.exp(limit), _slope(normal - limit, anomalous - limit)
+    if len(anomalous) >= _FEWEST_ANOMALIES:
+        parted = _part(normal, anomalous)
+        if parted is not None:
+            limit, slope = parted
+            return math.exp(min(limit, _prediction_limit(normal, _RARE))), slope
+    limit = _prediction_limit(normal, _ALARMS)
+    distance = max(limit - float(np.median(normal)), _SPREAD)
+    return math.exp(limit), math.log(1 / _TYPICAL - 1) / distance
 
 
 class PixelHistogram:
@@ -110,31 +114,37 @@ def _logs(scores: Sequence[float]) -> Floats:
     return np.log(np.maximum(np.asarray(scores, dtype=np.float64), _SMALLEST))
 
 
-def _best_f1(normal: Floats, anomalous: Floats) -> float:
-    """The middle of the widest gap between neighbouring values among the gaps with the best F1."""
-    values = np.unique(np.concatenate((normal, anomalous)))
-    if len(values) == 1:
-        return float(values[0])
-    middles, gaps = (values[1:] + values[:-1]) / 2, values[1:] - values[:-1]
-    hits = len(anomalous) - np.searchsorted(np.sort(anomalous), middles)
-    alarms = len(normal) - np.searchsorted(np.sort(normal), middles)
-    f1 = 2 * hits / (hits + alarms + len(anomalous))
-    return float(middles[np.argmax(np.where(f1 >= f1.max() - 1e-12, gaps, -1))])
+def _prediction_limit(normal: Floats, share: float) -> float:
+    """The log score that the next normal image exceeds with this probability.
+
+    From Student's t (Hahn and Meeker, Statistical Intervals, §4.7): log scores are nearly symmetric where scores are
+    not, and t widens the limit honestly for few images.
+    """
+    n = len(normal)
+    spread = max(float(normal.std(ddof=1)), _SPREAD)
+    return float(normal.mean()) - float(special.stdtrit(n - 1, share)) * spread * math.sqrt(1 + 1 / n)
 
 
-def _slope(normal: Floats, anomalous: Floats) -> float:
-    """Maximum likelihood logistic regression through the threshold, one parameter.
+def _part(normal: Floats, anomalous: Floats) -> tuple[float, float] | None:
+    """The log score at which both kinds are equally likely, and the slope there; None where scores tell nothing.
 
     The targets are a little off 0 and 1 (Platt 1999, §2.2), so that the slope is finite for separable scores.
     """
-    x = np.concatenate((normal, anomalous))
+    scores = np.concatenate((normal, anomalous))
+    middle, spread = float(scores.mean()), max(float(scores.std()), _SPREAD)
+    x = (scores - middle) / spread
     n, m = len(normal), len(anomalous)
     targets = np.concatenate((np.full(n, 1 / (n + 2)), np.full(m, (m + 1) / (m + 2))))
+    weights = np.concatenate((np.full(n, 0.5 / n), np.full(m, 0.5 / m)))
 
-    def loss(log_slope: float) -> float:
-        z = math.exp(log_slope) * x
-        return float((np.logaddexp(0, z) - targets * z).sum())
+    def loss(parameters: Floats) -> tuple[float, Floats]:
+        z = parameters[0] * x + parameters[1]
+        slope = weights * (special.expit(z) - targets)
+        return float(weights @ (np.logaddexp(0, z) - targets * z)), np.array([slope @ x, slope.sum()])
 
-    from scipy import optimize  # slow to import, and no replica needs it
+    from scipy import optimize  # loaded where it is used: a replica calibrates nothing and starts faster without it
 
-    return math.exp(optimize.minimize_scalar(loss, bounds=(math.log(0.1), math.log(1000)), method="bounded").x)
+    slope, intercept = optimize.minimize(loss, np.array([1.0, 0.0]), jac=True, method="BFGS").x
+    if slope < _FLAT:
+        return None
+    return middle - float(intercept / slope) * spread, float(slope) / spread

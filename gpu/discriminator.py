@@ -19,8 +19,8 @@ Floats = npt.NDArray[np.float64]
 class Discriminator:
     """A penalised logistic regression, weight (2D,) and bias (), on the mean and deviation of an image's patches.
 
-    It only tempers a detector's score, between half and twice: a defect of a kind that no training image shows is still
-    found once the detector's own score is twice the threshold.
+    It raises a detector's score, at most to twice, and never lowers it: a defect of a kind that no training image shows
+    keeps the score that the detector gives it.
     """
 
     weight: Tensor
@@ -50,8 +50,8 @@ class Discriminator:
 
     @torch.no_grad()
     def factor(self, patches: Tensor) -> Tensor:
-        """patches (B, h, w, D) → (B,) in ½ to 2, by which the detector's image scores are to be multiplied."""
-        return 2 ** (2 * torch.sigmoid(describe(patches) @ self.weight + self.bias) - 1)
+        """patches (B, h, w, D) → (B,) in 1 to 2, by which the detector's image scores are to be multiplied."""
+        return 2 ** torch.sigmoid(describe(patches) @ self.weight + self.bias)
 
     def to(self, device: torch.device | str) -> "Discriminator":
         """The same discriminator on the device."""
@@ -105,5 +105,5 @@ def _loss(logits: Floats, y: Floats) -> float:
 
 
 def _factor(logits: Floats) -> Floats:
-    factor: Floats = np.exp2(2 * special.expit(logits) - 1)
+    factor: Floats = np.exp2(special.expit(logits))
     return factor

@@ -17,7 +17,7 @@ from gpu.patch_embedding import MemoryNeeded, embed_all
 
 __all__ = ["MemoryNeeded", "Recipe", "embed_all", "fit_inspector"]
 
-_FEWEST_FOLDS, _MOST_FOLDS, _FIT_IMAGES = 4, 10, 400  # few images: more folds, so that each bank is nearly the final
+_FOLDS = 5
 _FEWEST_ANOMALIES = 10  # to learn from how anomalies look, rather than only where to put the threshold
 _BATCH = 8  # images scored at a time
 
@@ -49,32 +49,35 @@ def fit_inspector(
     """Patch embeddings of normal (n, h, w, D) and anomalous (m, h, w, D) training images → a calibrated Inspector.
 
     masks: label ids uint8 (m, H, W) at input size, or None; labels: name → colour, in the order of the ids. The
-    threshold comes from cross-validation: a detector of each fold scores the normal images it never saw and all
-    anomalies, so that no patch is scored by a bank that contains it. Raises ValueError for fewer than two normals.
+    threshold comes from cross-validation: a detector of each fold scores the normal images it never saw, so that no
+    patch is scored by a bank that contains it; the final detector, which saw no anomaly, scores the anomalies.
+
+    Raises ValueError for fewer than two normals.
     """
     n = len(normals)
     if n < 2:
         raise ValueError(f"Training needs at least two normal images, not {n}.")
     order = torch.randperm(n, generator=torch.Generator().manual_seed(recipe.seed))
-    folds = min(n, max(_FEWEST_FOLDS, min(_MOST_FOLDS, _FIT_IMAGES // n)))
-    normal_scores, anomaly_scores = torch.empty(n), torch.zeros(len(anomalies))
-    normal_patch_scores, anomaly_patch_scores = torch.empty(normals.shape[:3]), torch.zeros(anomalies.shape[:3])
+    folds = min(n, _FOLDS)
+    normal_scores, normal_patch_scores = torch.empty(n), torch.empty(normals.shape[:3])
     for fold in range(folds):
         held_out = order[fold::folds]
         kept = order[torch.isin(order, held_out, invert=True)].sort().values
         detector = recipe.create().to(backbone.device)
         detector.fit(normals, kept)
         normal_scores[held_out], normal_patch_scores[held_out] = _score(detector, normals, held_out)
-        scores, patch_scores = _score(detector, anomalies, torch.arange(len(anomalies)))
-        anomaly_scores += scores / folds
-        anomaly_patch_scores += patch_scores / folds
         progress("calibrating", (fold + 1) / folds)
+    final = recipe.create().to(backbone.device)
+    progress("fitting", 0.0)
+    final.fit(normals, progress=lambda fraction: progress("fitting", fraction))
+    progress("fitting", 1.0)
+    anomaly_scores, anomaly_patch_scores = _score(final, anomalies, torch.arange(len(anomalies)))
     discriminator = None
     if len(anomalies) >= _FEWEST_ANOMALIES:
         made, normal_factors, anomaly_factors = Discriminator.fit(_describe(normals), _describe(anomalies), recipe.seed)
-        tempered = normal_scores * normal_factors, anomaly_scores * anomaly_factors
-        if _order(*tempered) >= _order(normal_scores, anomaly_scores):
-            discriminator, (normal_scores, anomaly_scores) = made, tempered
+        raised = normal_scores * normal_factors, anomaly_scores * anomaly_factors
+        if _order(*raised) >= _order(normal_scores, anomaly_scores):
+            discriminator, (normal_scores, anomaly_scores) = made, raised
     threshold, slope = calibrate(normal_scores.tolist(), anomaly_scores.tolist())
     histogram, bank = PixelHistogram(), None
     marked = torch.empty(0, dtype=torch.int64) if masks is None else masks.flatten(1).any(dim=1).nonzero().squeeze(1)
@@ -85,10 +88,6 @@ def fit_inspector(
     else:
         for part in torch.split(normal_patch_scores, _BATCH):
             histogram.add(anomaly_map(part, input_size))
-    final = recipe.create().to(backbone.device)
-    progress("fitting", 0.0)
-    final.fit(normals, progress=lambda fraction: progress("fitting", fraction))
-    progress("fitting", 1.0)
     calibration = Calibration(threshold, slope, calibrate_pixels(histogram))
     return Inspector(backbone, final, calibration, input_size, bank, discriminator=discriminator)
 

@@ -144,7 +144,7 @@ def test_training_without_anomalies_or_masks(backbone: Backbone, patches: Tensor
     inspector = fit_inspector(
         backbone, Recipe(coreset_ratio=0.05), patches, patches[:0], None, {}, SIZE, lambda *p: phases.append(p)
     )
-    assert [p for p in phases if p[0] == "calibrating"] == [("calibrating", (f + 1) / 10) for f in range(10)]
+    assert [p for p in phases if p[0] == "calibrating"] == [("calibrating", (f + 1) / 5) for f in range(5)]
     assert inspector.discriminator is None
     assert phases[-1] == ("fitting", 1.0)
     found = inspector.inspect(torch.cat((render(4, 5)[0], render(4, 6, spot=True)[0])))

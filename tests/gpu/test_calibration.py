@@ -1,22 +1,17 @@
 """The decision rule: its threshold, its probabilities, and the pixels it marks."""
 
 import math
-from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from gpu.calibration import Calibration, PixelHistogram, calibrate, calibrate_pixels
 
 scores = st.floats(1e-3, 1e3)
-
-
-def f1(normal: list[float], anomalous: list[float], threshold: float) -> float:
-    hits, alarms = sum(s > threshold for s in anomalous), sum(s > threshold for s in normal)
-    return 2 * hits / (hits + alarms + len(anomalous))
 
 
 @given(scores, st.floats(0.1, 100), st.lists(scores, min_size=2))
@@ -48,25 +43,39 @@ def test_a_calibration_is_positive_and_finite(bad: float) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.lists(scores, min_size=2, max_size=30), st.lists(scores, min_size=3, max_size=30))
-def test_the_threshold_has_the_best_f1_of_those_that_separate_anything(
-    normal: list[float], anomalous: list[float]
-) -> None:
+def test_any_scores_give_a_usable_rule(normal: list[float], anomalous: list[float]) -> None:
     threshold, slope = calibrate(normal, anomalous)
-    values = sorted({*normal, *anomalous})
-    gaps = [math.sqrt(a * b) for a, b in pairwise(values) if b / a > 1 + 1e-9]
-    best = max((f1(normal, anomalous, t) for t in gaps), default=0.0)
-    assert f1(normal, anomalous, threshold) >= best - 1e-12
-    assert math.isfinite(slope)
-    assert slope > 0
+    assert all(math.isfinite(value) and value > 0 for value in (threshold, slope))
+    # Whatever the known anomalies score, the next normal image has but a small chance to exceed the threshold's cap.
+    logs = np.log(normal)
+    tail = float(stats.t.isf(stats.norm.sf(3), len(normal) - 1)) * max(float(logs.std(ddof=1)), 0.02)
+    assert math.log(threshold) <= logs.mean() + tail * math.sqrt(1 + 1 / len(normal)) + 1e-9
 
 
-def test_separable_scores_part_in_the_middle_of_their_gap() -> None:
-    threshold, slope = calibrate([1.0, 1.1, 2.0], [8.0, 9.0, 20.0])
-    assert threshold == pytest.approx(4.0)
-    assert 1 < slope < 100
+@pytest.mark.parametrize("more", [1, 10])
+def test_overlapping_kinds_part_where_both_are_equally_likely(more: int) -> None:
+    """However many more normal images there are: two Gaussians of equal width part halfway."""
+    generator = np.random.default_rng(0)
+    normal = np.exp(generator.normal(0.0, 0.3, 300 * more))
+    anomalous = np.exp(generator.normal(0.6, 0.3, 300))
+    threshold, slope = calibrate(normal.tolist(), anomalous.tolist())
+    assert math.log(threshold) == pytest.approx(0.3, abs=0.05)
+    assert slope == pytest.approx(0.6 / 0.3**2, rel=0.2)
+    rates = (normal > threshold).mean(), (anomalous <= threshold).mean()
+    assert rates[0] == pytest.approx(rates[1], abs=0.04)
+
+
+def test_far_anomalies_do_not_hide_near_ones() -> None:
+    normal = [1.0, 1.1, 1.2, 1.1, 1.0, 1.2, 1.1, 1.0]
+    threshold, slope = calibrate(normal, [80.0, 90.0, 200.0])
+    assert max(normal) < threshold < 2
     calibration = Calibration(threshold, slope, 1.0)
-    assert calibration.probability(np.array([1.0]))[0] < 0.2
-    assert calibration.probability(np.array([20.0]))[0] > 0.8
+    assert calibration.probability(np.array([1.0]))[0] < 0.5 < calibration.probability(np.array([20.0]))[0]
+
+
+def test_scores_that_tell_nothing_leave_the_threshold_to_the_normal_images() -> None:
+    normal, lower = [2.0, 2.2, 2.4, 2.1, 2.3], [1.0, 1.1, 1.2]
+    assert calibrate(normal, lower) == calibrate(normal, [])
 
 
 def test_without_anomalies_the_threshold_is_a_prediction_limit() -> None:
@@ -79,13 +88,13 @@ def test_without_anomalies_the_threshold_is_a_prediction_limit() -> None:
         trials += 1000
         typical = Calibration(threshold, slope, 1.0).probability(np.array([np.median(normal)]))
         assert typical[0] == pytest.approx(0.01)
-    assert 0.0005 < alarms / trials < 0.003
+    assert alarms / trials == pytest.approx(0.05, abs=0.01)
 
 
 def test_few_normal_images_widen_the_limit() -> None:
     many = calibrate([1.0, 1.1, 1.2] * 20, [])[0]
     few = calibrate([1.0, 1.1, 1.2], [])[0]
-    assert few > 1.5 * many
+    assert few > 1.1 * many
 
 
 def test_one_or_two_anomalies_do_not_set_the_threshold() -> None:
