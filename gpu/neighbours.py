@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-_ELEMENTS = 1 << 24  # of the matrix of distances held at a time, 64 MiB
+_ELEMENTS = 1 << 20  # of the distances held at a time: 4 MiB stay in the cache, and cost no fresh pages from the system
 
 
 @torch.no_grad()

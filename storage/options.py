@@ -15,7 +15,7 @@ class TrainingOptions:
     detector: str = "patchcore"
     backbone: str = "auto"
     image_size: int = 256
-    coreset_ratio: float = 0.01
+    coreset_ratio: float = 0.02
     seed: int = 0
 
 

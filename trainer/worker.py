@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from types import FrameType
 
-import psutil  # type: ignore[import-untyped]
+import psutil
 from celery import Celery
 from celery.signals import worker_process_init, worker_ready
 from celery.worker import state

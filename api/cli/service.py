@@ -12,7 +12,7 @@ from subprocess import Popen
 from typing import TextIO
 
 import httpx
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from api.cli.terminal import CommandError, say
 from storage.lifeline import spawn

@@ -59,7 +59,7 @@ def test_cookie_with_the_manifest_as_aws_ships_it(
         answer = detect(lookout, "cookie", path)
         found = (np.asarray(Image.open(io.BytesIO(answer["AnomalyMask"]))) != 255).any(axis=2)
         with Image.open(DATA / "cookie" / "mask-images" / f"{path.stem}.png") as mask:
-            truth = np.asarray(mask.convert("RGB")).any(axis=2)
+            truth = np.asarray(mask.convert("RGBA").convert("RGB")).any(axis=2)
         overlaps.append((found & truth).sum() / (found | truth).sum())
     for path in sorted((DATA / "cookie" / "test-images").iterdir()):
         right += detect(lookout, "cookie", path)["IsAnomalous"] == ("anomaly" in path.stem)
