@@ -31,6 +31,7 @@ from trainer.reaper import Reaper
 
 _STOP_SECONDS = 5.0  # for the child to give its job back
 _TASKS_PER_CHILD = {"training": 1, "short": 100}
+_NICE = {"training": 10, "short": 0}  # a training takes what the replicas leave: parts on the line do not wait for it
 
 log = logging.getLogger(__name__)
 
@@ -107,6 +108,7 @@ def create_app(settings: Settings, queue: str) -> Celery:
         worker().work(id_)
 
     def begin_child(**_: object) -> None:
+        os.nice(_NICE[queue])
         lease.release_on_signal()
         die_with_parent(parent)  # not os.getppid(): the parent may have ended before this child came so far
 

@@ -6,7 +6,7 @@ from storage.options import BACKBONES, DETECTORS, PREFIX, TAGS, TrainingOptions,
 
 
 def test_the_defaults() -> None:
-    assert parse_options({}) == TrainingOptions("patchcore", "auto", 256, 0.01, 0)
+    assert parse_options({}) == TrainingOptions("patchcore", "auto", 256, 0.02, 0)
     assert parse_options({"line": "3", "vigilant": "yes"}) == TrainingOptions()
 
 
