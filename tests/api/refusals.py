@@ -19,7 +19,7 @@ STATUS = {
 
 
 @contextmanager
-def refused(code: str, message: str = "") -> Iterator[dict[str, Any]]:
+def assert_refused(code: str, message: str = "") -> Iterator[dict[str, Any]]:
     """Expects this exception with its status; `message` is a regular expression. Yields the error's members."""
     members: dict[str, Any] = {}
     with pytest.raises(ClientError) as caught:

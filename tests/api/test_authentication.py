@@ -12,22 +12,22 @@ from storage.access import AccessKey
 from storage.stores import Stores
 from tests.api import arrange
 from tests.api.raw import API, Answer, Raw
-from tests.api.refusals import refused
+from tests.api.refusals import assert_refused
 from tests.conftest import client
 
 JSON = {"Content-Type": "application/json"}
 FEW = settings(max_examples=40)
 
 
-def denied(answer: Answer, why: str) -> None:
+def assert_denied(answer: Answer, why: str) -> None:
     assert (answer.status, answer.error) == (403, "AccessDeniedException")
     assert why in answer.json()["Message"]
 
 
 def test_the_client_sees_an_access_denied_exception(endpoint: str, key: AccessKey) -> None:
-    with refused("AccessDeniedException", "the secret that belongs to"):
+    with assert_refused("AccessDeniedException", "the secret that belongs to"):
         client(endpoint, AccessKey(key.id, "wrong", "admin")).list_projects()
-    with refused("AccessDeniedException", "'AKIANOBODY' is not known"):
+    with assert_refused("AccessDeniedException", "'AKIANOBODY' is not known"):
         client(endpoint, AccessKey("AKIANOBODY", key.secret, "admin")).list_projects()
 
 
@@ -37,19 +37,19 @@ def test_every_region_is_accepted(raw: Raw, region: str) -> None:
 
 
 def test_a_signature_for_another_service_is_refused(raw: Raw) -> None:
-    denied(raw("GET", "/projects", service="s3"), "signed for the service 's3'")
+    assert_denied(raw("GET", "/projects", service="s3"), "signed for the service 's3'")
 
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": ""}, {"Authorization": "Basic YTpi"}, {"X-Amz-Date": "x"}])
 def test_an_unsigned_request_is_refused(raw: Raw, headers: dict[str, str]) -> None:
-    denied(raw.send("GET", f"{API}/projects", b"", headers), "not signed")
-    denied(raw.send("POST", f"{API}/projects", b"{}", headers), "not signed")
+    assert_denied(raw.send("GET", f"{API}/projects", b"", headers), "not signed")
+    assert_denied(raw.send("POST", f"{API}/projects", b"{}", headers), "not signed")
 
 
 @pytest.mark.parametrize("minutes", [-6, 6])
 def test_a_clock_six_minutes_off_is_refused_and_says_so(raw: Raw, minutes: int) -> None:
     answer = raw("GET", "/projects", off=timedelta(minutes=minutes))
-    denied(answer, "ahead; at most 300" if minutes > 0 else "ago; at most 300")
+    assert_denied(answer, "ahead; at most 300" if minutes > 0 else "ago; at most 300")
     assert "clock" in answer.json()["Message"]
 
 
@@ -63,22 +63,24 @@ def test_whatever_was_changed_on_its_way_is_refused(raw: Raw) -> None:
     signed = raw.sign("GET", path, b"", {"X-Extra": "a  b"})
     assert raw.send("GET", path, b"", signed).status == 200
     changed = "the request was changed on its way"
-    denied(raw.send("GET", f"{API}/projects?maxResults=2", b"", signed), changed)
-    denied(raw.send("GET", f"{API}/projects?maxResults=1&x=1", b"", signed), changed)
-    denied(raw.send("GET", f"{API}/projects", b"", signed), changed)
-    denied(raw.send("GET", f"{API}/projects/p?maxResults=1", b"", signed), changed)
-    denied(raw.send("DELETE", path, b"", signed), changed)
-    denied(raw.send("GET", path, b"x", signed), changed)
-    denied(raw.send("GET", path, b"", signed | {"X-Extra": "a c"}), changed)
-    denied(raw.send("GET", path, b"", signed | {"Host": "elsewhere"}), changed)
-    denied(raw.send("POST", f"{API}/projects", body.replace(b"signed", b"forged"), raw.sign("POST", path, body)), "")
+    assert_denied(raw.send("GET", f"{API}/projects?maxResults=2", b"", signed), changed)
+    assert_denied(raw.send("GET", f"{API}/projects?maxResults=1&x=1", b"", signed), changed)
+    assert_denied(raw.send("GET", f"{API}/projects", b"", signed), changed)
+    assert_denied(raw.send("GET", f"{API}/projects/p?maxResults=1", b"", signed), changed)
+    assert_denied(raw.send("DELETE", path, b"", signed), changed)
+    assert_denied(raw.send("GET", path, b"x", signed), changed)
+    assert_denied(raw.send("GET", path, b"", signed | {"X-Extra": "a c"}), changed)
+    assert_denied(raw.send("GET", path, b"", signed | {"Host": "elsewhere"}), changed)
+    assert_denied(
+        raw.send("POST", f"{API}/projects", body.replace(b"signed", b"forged"), raw.sign("POST", path, body)), ""
+    )
 
 
 def test_bytes_that_are_no_text_cannot_be_exchanged_either(raw: Raw) -> None:
     path = f"{API}/nothing?x=%FF"
     signed = raw.sign("GET", path)
     assert raw.send("GET", path, b"", signed).status == 404
-    denied(raw.send("GET", f"{API}/nothing?x=%FE", b"", signed), "changed on its way")
+    assert_denied(raw.send("GET", f"{API}/nothing?x=%FE", b"", signed), "changed on its way")
 
 
 def test_parts_of_the_signature_cannot_be_exchanged(raw: Raw) -> None:
@@ -95,15 +97,15 @@ def test_parts_of_the_signature_cannot_be_exchanged(raw: Raw) -> None:
     ):
         assert old in text
         start, _, end = text.rpartition(old)
-        denied(raw.send("GET", path, b"", signed | {"Authorization": start + new + end}), "")
+        assert_denied(raw.send("GET", path, b"", signed | {"Authorization": start + new + end}), "")
     day_before = "2020" + signed["X-Amz-Date"][4:]
-    denied(raw.send("GET", path, b"", signed | {"X-Amz-Date": day_before}), "different days")
-    denied(raw.send("GET", path, b"", signed | {"X-Amz-Date": "yesterday"}), "x-amz-date")
+    assert_denied(raw.send("GET", path, b"", signed | {"X-Amz-Date": day_before}), "different days")
+    assert_denied(raw.send("GET", path, b"", signed | {"X-Amz-Date": "yesterday"}), "x-amz-date")
 
 
 def test_a_content_digest_must_be_that_of_the_body(raw: Raw) -> None:
     wrong = {"X-Amz-Content-SHA256": "0" * 64}
-    denied(raw("GET", "/projects", headers=wrong), "x-amz-content-sha256")
+    assert_denied(raw("GET", "/projects", headers=wrong), "x-amz-content-sha256")
 
 
 def test_headers_are_found_in_any_case(raw: Raw) -> None:
@@ -163,5 +165,5 @@ def test_our_signer_is_accepted_by_the_service(endpoint: str, key: AccessKey) ->
 
 
 def test_a_key_of_another_service_is_not_known(fresh: Any, key: AccessKey) -> None:
-    with refused("AccessDeniedException", "not known"):
+    with assert_refused("AccessDeniedException", "not known"):
         client(fresh().endpoint, key).list_projects()

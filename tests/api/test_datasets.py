@@ -7,7 +7,7 @@ from storage.records import DatasetStatus
 from storage.stores import Stores
 from tests.api import arrange
 from tests.api.raw import Raw
-from tests.api.refusals import refused
+from tests.api.refusals import assert_refused
 
 SOURCE = {"GroundTruthManifest": {"S3Object": {"Bucket": "plant", "Key": "a/b.manifest"}}}
 
@@ -51,7 +51,7 @@ def test_deleting_is_effective_at_once_and_the_type_can_be_made_again(
     arrange.fill(stores, project, arrange.images(3, 0))
     answer = lookout.delete_dataset(ProjectName=project, DatasetType="train")
     assert answer["ResponseMetadata"]["HTTPStatusCode"] == 202
-    with refused("ResourceNotFoundException") as error:
+    with assert_refused("ResourceNotFoundException") as error:
         lookout.describe_dataset(ProjectName=project, DatasetType="train")
     assert (error["ResourceId"], error["ResourceType"]) == (f"{project}/train", "DATASET")
     lookout.create_dataset(ProjectName=project, DatasetType="train")
@@ -69,7 +69,7 @@ def test_a_data_set_is_deleted_in_whatever_status_it_is(
 
 def test_a_second_data_set_of_a_type_is_a_conflict(lookout: Any, project: str) -> None:
     lookout.create_dataset(ProjectName=project, DatasetType="train")
-    with refused("ConflictException", "already has a train data set") as error:
+    with assert_refused("ConflictException", "already has a train data set") as error:
         lookout.create_dataset(ProjectName=project, DatasetType="train", DatasetSource=SOURCE)
     assert (error["ResourceId"], error["ResourceType"]) == (f"{project}/train", "DATASET")
     lookout.create_dataset(ProjectName=project, DatasetType="test")
@@ -77,10 +77,10 @@ def test_a_second_data_set_of_a_type_is_a_conflict(lookout: Any, project: str) -
 
 @pytest.mark.parametrize("type_", ["Train", "validation", "trai", "train ", "traintest00"])
 def test_another_type_is_refused_in_the_body_and_in_the_path(lookout: Any, project: str, type_: str) -> None:
-    with refused("ValidationException", "DatasetType must be train or test"):
+    with assert_refused("ValidationException", "DatasetType must be train or test"):
         lookout.create_dataset(ProjectName=project, DatasetType=type_)
     for call in (lookout.describe_dataset, lookout.delete_dataset, lookout.list_dataset_entries):
-        with refused("ValidationException", "datasetType must be train or test"):
+        with assert_refused("ValidationException", "datasetType must be train or test"):
             call(ProjectName=project, DatasetType=type_)
 
 
@@ -98,7 +98,7 @@ def test_another_type_is_refused_in_the_body_and_in_the_path(lookout: Any, proje
     ],
 )
 def test_a_place_outside_aws_alphabets_is_refused(lookout: Any, project: str, place: Any, member: str) -> None:
-    with refused("ValidationException", rf"S3Object\.{member} must be"):
+    with assert_refused("ValidationException", rf"S3Object\.{member} must be"):
         lookout.create_dataset(
             ProjectName=project, DatasetType="train", DatasetSource={"GroundTruthManifest": {"S3Object": place}}
         )
@@ -114,7 +114,7 @@ def test_every_character_of_aws_key_alphabet_is_accepted(lookout: Any, project: 
 
 @pytest.mark.parametrize("source", [{}, {"GroundTruthManifest": {}}])
 def test_a_source_without_a_place_is_refused(lookout: Any, project: str, source: Any) -> None:
-    with refused("ValidationException", "S3Object is required"):
+    with assert_refused("ValidationException", "S3Object is required"):
         lookout.create_dataset(ProjectName=project, DatasetType="train", DatasetSource=source)
 
 

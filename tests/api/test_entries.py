@@ -14,7 +14,7 @@ from storage.records import DatasetStatus
 from storage.stores import Stores
 from tests.api import arrange
 from tests.api.raw import Raw
-from tests.api.refusals import refused
+from tests.api.refusals import assert_refused
 
 CHANGES = arrange.line("a.png").encode() + b"\n"
 
@@ -62,7 +62,7 @@ def test_only_a_data_set_at_rest_is_updated(lookout: Any, stores: Stores, projec
         lookout.update_dataset_entries(ProjectName=project, DatasetType="train", Changes=CHANGES)
         assert stores.catalogue.dataset(project, "train").status == "UPDATE_IN_PROGRESS"
     else:
-        with refused("ConflictException", status) as error:
+        with assert_refused("ConflictException", status) as error:
             lookout.update_dataset_entries(ProjectName=project, DatasetType="train", Changes=CHANGES)
         assert error["ResourceType"] == "DATASET"
         assert stores.catalogue.dataset(project, "train").status == status
@@ -70,15 +70,15 @@ def test_only_a_data_set_at_rest_is_updated(lookout: Any, stores: Stores, projec
 
 def test_a_data_set_that_is_not_there_is_named(lookout: Any, project: str) -> None:
     for call, more in ((lookout.list_dataset_entries, {}), (lookout.update_dataset_entries, {"Changes": CHANGES})):
-        with refused("ResourceNotFoundException", "no train data set") as error:
+        with assert_refused("ResourceNotFoundException", "no train data set") as error:
             call(ProjectName=project, DatasetType="train", **more)
         assert (error["ResourceId"], error["ResourceType"]) == (f"{project}/train", "DATASET")
 
 
 def test_ten_megabytes_of_changes_are_taken_and_one_byte_more_is_not(lookout: Any, train: str) -> None:
-    with refused("ValidationException", "10,485,760 are allowed"):
+    with assert_refused("ValidationException", "10,485,760 are allowed"):
         lookout.update_dataset_entries(ProjectName=train, DatasetType="train", Changes=b" " * 10_485_761)
-    with refused("ValidationException", "larger than 16,777,216 bytes"):
+    with assert_refused("ValidationException", "larger than 16,777,216 bytes"):
         lookout.update_dataset_entries(ProjectName=train, DatasetType="train", Changes=b" " * 13_000_000)
     answer = lookout.update_dataset_entries(ProjectName=train, DatasetType="train", Changes=b" " * 10_485_760)
     assert answer["Status"] == "UPDATE_IN_PROGRESS"
@@ -213,6 +213,6 @@ def test_a_query_outside_its_bounds_is_refused_and_names_its_member(
 
 
 def test_botocore_leaves_a_page_size_over_100_to_the_server(lookout: Any, mixed: str) -> None:
-    with refused("ValidationException", "maxResults"):
+    with assert_refused("ValidationException", "maxResults"):
         lookout.list_dataset_entries(ProjectName=mixed, DatasetType="train", MaxResults=101)
     assert len(listed(lookout, mixed, MaxResults=100)) == 4

@@ -10,7 +10,7 @@ from storage.records import DatasetStatus, ModelStatus
 from storage.stores import Stores
 from tests.api import arrange
 from tests.api.raw import Raw
-from tests.api.refusals import refused
+from tests.api.refusals import assert_refused
 
 OUT = {"S3Location": {"Bucket": "out", "Prefix": "results/"}}
 
@@ -95,7 +95,7 @@ def test_a_version_number_is_never_given_twice(lookout: Any, stores: Stores, rea
 
 
 def test_latest_is_the_newest_version(lookout: Any, stores: Stores, project: str) -> None:
-    with refused("ResourceNotFoundException") as error:
+    with assert_refused("ResourceNotFoundException") as error:
         lookout.describe_model(ProjectName=project, ModelVersion="latest")
     assert (error["ResourceId"], error["ResourceType"]) == (f"{project}/latest", "MODEL")
     arrange.model(stores, project)
@@ -106,7 +106,7 @@ def test_latest_is_the_newest_version(lookout: Any, stores: Stores, project: str
 
 def test_latest_cannot_be_deleted(lookout: Any, stores: Stores, project: str) -> None:
     arrange.model(stores, project)
-    with refused("ValidationException", "modelVersion must be a version number"):
+    with assert_refused("ValidationException", "modelVersion must be a version number"):
         lookout.delete_model(ProjectName=project, ModelVersion="latest")
     assert lookout.list_models(ProjectName=project)["Models"]
 
@@ -115,12 +115,12 @@ def test_latest_cannot_be_deleted(lookout: Any, stores: Stores, project: str) ->
 def test_what_is_no_version_is_refused(lookout: Any, project: str, version: str) -> None:
     calls = [lookout.describe_model, lookout.stop_model, lookout.delete_model]
     for call in calls:
-        with refused("ValidationException", "modelVersion must be a version number"):
+        with assert_refused("ValidationException", "modelVersion must be a version number"):
             call(ProjectName=project, ModelVersion=version)
 
 
 def test_a_version_that_is_not_there_is_named(lookout: Any, project: str) -> None:
-    with refused("ResourceNotFoundException", "version 9999999999") as error:
+    with assert_refused("ResourceNotFoundException", "version 9999999999") as error:
         lookout.describe_model(ProjectName=project, ModelVersion="9999999999")
     assert (error["ResourceId"], error["ResourceType"]) == (f"{project}/9999999999", "MODEL")
 
@@ -135,7 +135,7 @@ def test_a_model_is_deleted_only_at_rest(lookout: Any, stores: Stores, project: 
         assert stores.catalogue.model(project, version).status == "DELETING"
         assert arrange.jobs(stores, DELETE, project=project) == [{"project": project, "version": version}]
     else:
-        with refused("ConflictException", status) as error:
+        with assert_refused("ConflictException", status) as error:
             lookout.delete_model(ProjectName=project, ModelVersion=str(version))
         assert (error["ResourceId"], error["ResourceType"]) == (f"{project}/{version}", "MODEL")
         assert stores.catalogue.model(project, version).status == status
@@ -163,7 +163,7 @@ def test_a_model_is_deleted_only_at_rest(lookout: Any, stores: Stores, project: 
 def test_members_outside_their_alphabets_are_refused(
     lookout: Any, ready: str, members: dict[str, Any], message: str
 ) -> None:
-    with refused("ValidationException", message):
+    with assert_refused("ValidationException", message):
         lookout.create_model(**{"ProjectName": ready, "OutputConfig": OUT} | members)
     assert lookout.list_models(ProjectName=ready)["Models"] == []
 
@@ -175,14 +175,14 @@ def test_members_outside_their_alphabets_are_refused(
 def test_an_output_that_cannot_be_stored_is_refused_before_the_training(
     lookout: Any, ready: str, location: dict[str, str]
 ) -> None:
-    with refused("ValidationException", "cannot be"):
+    with assert_refused("ValidationException", "cannot be"):
         lookout.create_model(ProjectName=ready, OutputConfig={"S3Location": location})
     assert lookout.list_models(ProjectName=ready)["Models"] == []
 
 
 def test_a_training_needs_a_training_data_set(lookout: Any, project: str) -> None:
     lookout.create_dataset(ProjectName=project, DatasetType="test")
-    with refused("ConflictException", "no train data set") as error:
+    with assert_refused("ConflictException", "no train data set") as error:
         lookout.create_model(ProjectName=project, OutputConfig=OUT)
     assert error["ResourceType"] == "DATASET"
 
@@ -194,7 +194,7 @@ def test_a_training_needs_data_sets_at_rest(lookout: Any, stores: Stores, ready:
     if status in ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_FAILED_ROLLBACK_COMPLETE"):
         assert lookout.create_model(ProjectName=ready, OutputConfig=OUT)["ModelMetadata"]["Status"] == "TRAINING"
     else:
-        with refused("ConflictException", f"{status}: arranged") as error:
+        with assert_refused("ConflictException", f"{status}: arranged") as error:
             lookout.create_model(ProjectName=ready, OutputConfig=OUT)
         assert (error["ResourceId"], error["ResourceType"]) == (f"{ready}/test", "DATASET")
 
@@ -222,7 +222,7 @@ def test_a_training_needs_enough_images(
     if message is None:
         lookout.create_model(ProjectName=project, OutputConfig=OUT)
     else:
-        with refused("ValidationException", message):
+        with assert_refused("ValidationException", message):
             lookout.create_model(ProjectName=project, OutputConfig=OUT)
         assert lookout.list_models(ProjectName=project)["Models"] == []
 
@@ -233,7 +233,7 @@ def test_a_third_training_exceeds_the_quota(fresh: Any) -> None:
         service.lookout.create_project(ProjectName=name)
         arrange.trainable(service.stores, name)
         service.lookout.create_model(ProjectName=name, OutputConfig=OUT)
-    with refused("ServiceQuotaExceededException", "2 may be at once") as error:
+    with assert_refused("ServiceQuotaExceededException", "2 may be at once") as error:
         service.lookout.create_model(ProjectName="a", OutputConfig=OUT)
     assert (error["QuotaCode"], error["ServiceCode"]) == ("max-concurrent-trainings", "lookoutvision")
     assert error["ResourceType"] == "MODEL"

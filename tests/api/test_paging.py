@@ -5,7 +5,7 @@ import pytest
 
 from storage.stores import Stores
 from tests.api import arrange
-from tests.api.refusals import refused
+from tests.api.refusals import assert_refused
 
 COUNT = 7
 
@@ -125,5 +125,5 @@ def test_a_token_of_another_list_or_none_at_all_is_refused(lookout: Any, plant: 
     token = lookout.list_models(ProjectName=plant, MaxResults=1)["NextToken"]
     assert set(token) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789+/=")
     for wrong in ("####", "a", "cGFnaW5n", token + "=", "=" + token):
-        with refused("ValidationException", "nextToken"):
+        with assert_refused("ValidationException", "nextToken"):
             lookout.list_models(ProjectName=plant, NextToken=wrong)

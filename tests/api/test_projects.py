@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from storage.stores import Stores
 from tests.api import arrange
 from tests.api.raw import Raw
-from tests.api.refusals import refused
+from tests.api.refusals import assert_refused
 
 ALPHABET = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"
 FEW = settings(max_examples=20)
@@ -45,14 +45,14 @@ def test_delete_project_answers_200_with_the_arn_and_the_name_is_free_again(look
     answer = lookout.delete_project(ProjectName=project)
     assert answer["ResponseMetadata"]["HTTPStatusCode"] == 200
     assert answer["ProjectArn"].endswith(f":project/{project}")
-    with refused("ResourceNotFoundException") as error:
+    with assert_refused("ResourceNotFoundException") as error:
         lookout.describe_project(ProjectName=project)
     assert (error["ResourceId"], error["ResourceType"]) == (project, "PROJECT")
     lookout.create_project(ProjectName=project)
 
 
 def test_a_taken_name_is_a_conflict(lookout: Any, project: str) -> None:
-    with refused("ConflictException", project) as error:
+    with assert_refused("ConflictException", project) as error:
         lookout.create_project(ProjectName=project)
     assert (error["ResourceId"], error["ResourceType"]) == (project, "PROJECT")
 
@@ -64,7 +64,7 @@ def test_names_differ_by_case(lookout: Any, project: str) -> None:
 
 def test_a_project_with_a_data_set_is_not_deleted(lookout: Any, project: str) -> None:
     lookout.create_dataset(ProjectName=project, DatasetType="train")
-    with refused("ConflictException", "delete them first"):
+    with assert_refused("ConflictException", "delete them first"):
         lookout.delete_project(ProjectName=project)
     lookout.delete_dataset(ProjectName=project, DatasetType="train")
     lookout.delete_project(ProjectName=project)
@@ -72,7 +72,7 @@ def test_a_project_with_a_data_set_is_not_deleted(lookout: Any, project: str) ->
 
 def test_a_project_with_a_model_is_not_deleted(lookout: Any, stores: Stores, project: str) -> None:
     arrange.model(stores, project)
-    with refused("ConflictException") as error:
+    with assert_refused("ConflictException") as error:
         lookout.delete_project(ProjectName=project)
     assert (error["ResourceId"], error["ResourceType"]) == (project, "PROJECT")
     assert lookout.list_models(ProjectName=project)["Models"]
@@ -97,7 +97,7 @@ def test_a_project_with_a_model_is_not_deleted(lookout: Any, stores: Stores, pro
     ],
 )
 def test_every_operation_says_which_project_is_missing(lookout: Any, call: Any) -> None:
-    with refused("ResourceNotFoundException", "nobody") as error:
+    with assert_refused("ResourceNotFoundException", "nobody") as error:
         call(lookout)
     assert (error["ResourceId"], error["ResourceType"]) == ("nobody", "PROJECT")
 
@@ -112,7 +112,7 @@ def test_every_legal_name_is_accepted_and_comes_back(lookout: Any, name: str) ->
 
 @pytest.mark.parametrize("character", [chr(code) for code in range(128) if chr(code) not in ALPHABET] + list("äß中😀"))
 def test_every_other_character_in_a_name_is_refused(lookout: Any, raw: Raw, character: str) -> None:
-    with refused("ValidationException", "ProjectName must be 1 to 255 letters"):
+    with assert_refused("ValidationException", "ProjectName must be 1 to 255 letters"):
         lookout.create_project(ProjectName=f"a{character}b")
     quoted = "".join(f"%{byte:02X}" for byte in character.encode())
     answer = raw("GET", f"/projects/a{quoted}b")
@@ -128,7 +128,7 @@ def test_any_text_outside_the_alphabet_is_refused(raw: Raw, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["-a", "_a", "a" * 256, "a\n", "ok\x00"])
 def test_a_bad_start_a_length_over_255_and_a_trailing_newline_are_refused(lookout: Any, name: str) -> None:
-    with refused("ValidationException"):
+    with assert_refused("ValidationException"):
         lookout.create_project(ProjectName=name)
 
 

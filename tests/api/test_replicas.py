@@ -13,7 +13,7 @@ import pytest
 from storage.stores import Stores
 from tests.api import arrange
 from tests.api.raw import Raw
-from tests.api.refusals import refused
+from tests.api.refusals import assert_refused
 from tests.conftest import wait_until
 
 JPEG = b"\xff\xd8\xff\xe0" + b"jpeg"
@@ -161,7 +161,7 @@ def test_the_next_replica_is_asked_where_nobody_listens(
 def test_all_full_is_throttling_with_a_time_to_wait(lookout: Any, stores: Stores, project: str, replica: Any) -> None:
     servers = [replica(full), replica(full)]
     host(stores, project, *servers)
-    with refused("ThrottlingException", "more units") as error:
+    with assert_refused("ThrottlingException", "more units") as error:
         detect(lookout, project)
     assert error["ResponseMetadata"]["HTTPHeaders"]["retry-after"] == "1"
     assert (error["QuotaCode"], error["ServiceCode"]) == ("inference-units", "lookoutvision")
@@ -173,14 +173,14 @@ def test_an_image_that_a_replica_refuses_is_a_validation_exception(
 ) -> None:
     first, second = replica(refuses_the_image), replica(well)
     host(stores, project, first, second)
-    with refused("ValidationException", "20000 pixels wide"):
+    with assert_refused("ValidationException", "20000 pixels wide"):
         detect(lookout, project)
     assert second.asked == [], "no other replica would take it"
 
 
 def test_a_replica_that_fails_is_an_internal_error(lookout: Any, stores: Stores, project: str, replica: Any) -> None:
     host(stores, project, replica(fails))
-    with refused("InternalServerException", "a replica .* failed"):
+    with assert_refused("InternalServerException", "a replica .* failed"):
         detect(lookout, project)
 
 
@@ -190,7 +190,7 @@ def test_none_left_is_an_internal_error_after_the_wait(fresh: Any, replica: Any,
     service.lookout.create_project(ProjectName="p")
     server = replica(bad)
     host(service.stores, "p", server)
-    with refused("InternalServerException", "no inference unit of p/1 is running"):
+    with assert_refused("InternalServerException", "no inference unit of p/1 is running"):
         detect(service.lookout, "p")
     assert len(server.asked) >= 2, "it is asked again until the wait is over"
 
@@ -222,7 +222,7 @@ def test_a_model_that_is_stopped_while_a_request_waits_is_a_conflict(fresh: Any,
         another_model(request)
 
     host(service.stores, "p", replica(stopping))
-    with refused("ConflictException", "STOPPING_HOSTING"):
+    with assert_refused("ConflictException", "STOPPING_HOSTING"):
         detect(service.lookout, "p")
 
 
@@ -256,6 +256,6 @@ def test_a_replica_whose_lease_ran_out_is_not_asked(fresh: Any, replica: Any) ->
     server = replica(well)
     host(service.stores, "p", server)
     wait_until(lambda: not service.stores.hosting.addresses("p", 1), 30, "the lease to run out")
-    with refused("InternalServerException", "no inference unit"):
+    with assert_refused("InternalServerException", "no inference unit"):
         detect(service.lookout, "p")
     assert server.asked == []

@@ -6,7 +6,7 @@ from storage.records import ModelStatus
 from storage.stores import Stores
 from tests.api import arrange
 from tests.api.raw import Raw
-from tests.api.refusals import refused
+from tests.api.refusals import assert_refused
 
 
 def status(lookout: Any, project: str) -> str:
@@ -39,7 +39,7 @@ def test_start_needs_a_trained_model(lookout: Any, stores: Stores, project: str,
         lookout.start_model(ProjectName=project, ModelVersion="1", MinInferenceUnits=1)
         assert status(lookout, project) == "STARTING_HOSTING"
     else:
-        with refused("ConflictException", before) as error:
+        with assert_refused("ConflictException", before) as error:
             lookout.start_model(ProjectName=project, ModelVersion="1", MinInferenceUnits=1)
         assert (error["ResourceId"], error["ResourceType"]) == (f"{project}/1", "MODEL")
         assert status(lookout, project) == before
@@ -56,7 +56,7 @@ def test_stop_needs_a_model_that_is_hosted_or_starts(
         assert answer["Status"] == "STOPPING_HOSTING"
         assert status(lookout, project) in ("STOPPING_HOSTING", "TRAINED")
     else:
-        with refused("ConflictException", before):
+        with assert_refused("ConflictException", before):
             lookout.stop_model(ProjectName=project, ModelVersion="1")
         assert status(lookout, project) == before
 
@@ -73,7 +73,7 @@ def test_a_starting_model_that_is_stopped_becomes_trained_again(lookout: Any, st
 
 def test_fewer_units_at_most_than_at_least_are_refused(lookout: Any, stores: Stores, project: str) -> None:
     arrange.model(stores, project)
-    with refused("ValidationException", "MaxInferenceUnits is 1, less than MinInferenceUnits, which is 2"):
+    with assert_refused("ValidationException", "MaxInferenceUnits is 1, less than MinInferenceUnits, which is 2"):
         lookout.start_model(ProjectName=project, ModelVersion="1", MinInferenceUnits=2, MaxInferenceUnits=1)
     assert status(lookout, project) == "TRAINED"
 
@@ -83,7 +83,7 @@ def test_more_units_than_the_quota_are_refused(
     lookout: Any, stores: Stores, project: str, units: dict[str, int]
 ) -> None:
     arrange.model(stores, project)
-    with refused("ServiceQuotaExceededException", "a model may have 5") as error:
+    with assert_refused("ServiceQuotaExceededException", "a model may have 5") as error:
         lookout.start_model(ProjectName=project, ModelVersion="1", **units)
     assert (error["QuotaCode"], error["ServiceCode"]) == ("max-inference-units", "lookoutvision")
     assert status(lookout, project) == "TRAINED"

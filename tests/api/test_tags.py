@@ -9,7 +9,7 @@ from storage.records import ModelStatus
 from storage.stores import Stores
 from tests.api import arrange
 from tests.api.raw import Raw
-from tests.api.refusals import refused
+from tests.api.refusals import assert_refused
 
 # Letters, separators and numbers of every script, and _ . : / = + - @
 ALLOWED = st.characters(categories=["L", "N", "Zs"], include_characters="_.:/=+-@")
@@ -69,27 +69,27 @@ def test_letters_and_numbers_of_every_script_are_kept_as_they_are(lookout: Any, 
 @given(FORBIDDEN, st.booleans())
 def test_other_characters_are_refused_in_keys_and_values(lookout: Any, arn: str, character: str, in_key: bool) -> None:
     tag = {"Key": f"a{character}", "Value": "v"} if in_key else {"Key": "k", "Value": f"v{character}"}
-    with refused("ValidationException", r"Tags\.0\.(Key|Value) must be"):
+    with assert_refused("ValidationException", r"Tags\.0\.(Key|Value) must be"):
         lookout.tag_resource(ResourceArn=arn, Tags=[tag])
     assert listed(lookout, arn) == {}
 
 
 @pytest.mark.parametrize("tag", [{"Key": "k" * 129, "Value": ""}, {"Key": "k", "Value": "v" * 257}])
 def test_long_keys_and_values_are_refused(lookout: Any, arn: str, tag: dict[str, str]) -> None:
-    with refused("ValidationException", "must be"):
+    with assert_refused("ValidationException", "must be"):
         lookout.tag_resource(ResourceArn=arn, Tags=[tag])
 
 
 def test_a_key_given_twice_is_refused(lookout: Any, arn: str) -> None:
-    with refused("ValidationException", "'a' is given twice"):
+    with assert_refused("ValidationException", "'a' is given twice"):
         lookout.tag_resource(ResourceArn=arn, Tags=[{"Key": "a", "Value": "1"}, {"Key": "a", "Value": "2"}])
 
 
 def test_a_model_has_at_most_200_tags(lookout: Any, arn: str) -> None:
-    with refused("ValidationException", "Tags"):
+    with assert_refused("ValidationException", "Tags"):
         lookout.tag_resource(ResourceArn=arn, Tags=tags({f"k{n}": "" for n in range(201)}))
     lookout.tag_resource(ResourceArn=arn, Tags=tags({f"k{n}": "" for n in range(200)}))
-    with refused("ServiceQuotaExceededException", "200 tags") as error:
+    with assert_refused("ServiceQuotaExceededException", "200 tags") as error:
         lookout.tag_resource(ResourceArn=arn, Tags=tags({"one-more": ""}))
     assert (error["QuotaCode"], error["ServiceCode"]) == ("tags-per-model", "lookoutvision")
     lookout.tag_resource(ResourceArn=arn, Tags=tags({"k0": "changed"}))
@@ -100,9 +100,9 @@ def test_a_model_has_at_most_200_tags(lookout: Any, arn: str) -> None:
 
 def test_tags_that_choose_the_training_cannot_be_changed_afterwards(lookout: Any, arn: str) -> None:
     for key, value in (("vigil:detector", "padim"), ("vigil:anything", "x")):
-        with refused("ValidationException", key):
+        with assert_refused("ValidationException", key):
             lookout.tag_resource(ResourceArn=arn, Tags=tags({"mine": "1", key: value}))
-        with refused("ValidationException", key):
+        with assert_refused("ValidationException", key):
             lookout.untag_resource(ResourceArn=arn, TagKeys=["mine", key])
     assert listed(lookout, arn) == {}
 
@@ -144,9 +144,9 @@ def test_keys_to_remove_must_be_named(raw: Raw, arn: str) -> None:
     ],
 )
 def test_what_is_no_arn_of_a_model_is_refused(lookout: Any, wrong: str) -> None:
-    with refused("ValidationException", "ARN of a model"):
+    with assert_refused("ValidationException", "ARN of a model"):
         lookout.list_tags_for_resource(ResourceArn=wrong)
-    with refused("ValidationException", "ARN of a model"):
+    with assert_refused("ValidationException", "ARN of a model"):
         lookout.untag_resource(ResourceArn=wrong, TagKeys=["a"])
 
 
@@ -158,7 +158,7 @@ def test_a_model_that_is_not_there_is_not_found(lookout: Any, arn: str, version:
         lambda: lookout.tag_resource(ResourceArn=other, Tags=tags({"a": "1"})),
         lambda: lookout.untag_resource(ResourceArn=other, TagKeys=["a"]),
     ):
-        with refused("ResourceNotFoundException") as error:
+        with assert_refused("ResourceNotFoundException") as error:
             call()
         assert (error["ResourceId"], error["ResourceType"]) == (other, "MODEL")
 

@@ -10,7 +10,7 @@ from storage import schema
 from storage.records import ModelStatus, now
 from storage.stores import Stores
 from tests.api import arrange
-from tests.api.refusals import refused
+from tests.api.refusals import assert_refused
 
 OUT = {"S3Location": {"Bucket": "out"}}
 LINE = arrange.line("a.png").encode()
@@ -97,7 +97,7 @@ def test_the_same_token_has_one_effect_and_the_same_answer(
 def test_delete_project_with_the_same_token_has_one_effect(lookout: Any, project: str) -> None:
     first = lookout.delete_project(ProjectName=project, ClientToken="t")
     assert body(lookout.delete_project(ProjectName=project, ClientToken="t")) == body(first)
-    with refused("ResourceNotFoundException"):
+    with assert_refused("ResourceNotFoundException"):
         lookout.delete_project(ProjectName=project, ClientToken="u")
 
 
@@ -107,10 +107,10 @@ def test_a_new_token_is_a_new_call(lookout: Any, plant: str, call: Callable[...,
     if call is create_model:
         assert call(lookout, plant, ClientToken=f"b-{plant}") != first
     elif call is delete_dataset:
-        with refused("ResourceNotFoundException"):
+        with assert_refused("ResourceNotFoundException"):
             call(lookout, plant, ClientToken=f"b-{plant}")
     else:
-        with refused("ConflictException"):
+        with assert_refused("ConflictException"):
             call(lookout, plant, ClientToken=f"b-{plant}")
 
 
@@ -160,7 +160,7 @@ def test_a_token_with_other_parameters_is_refused(lookout: Any, stores: Stores, 
     for call, first, other in pairs:
         call(**first, ClientToken=token)
         models = stores.catalogue.models(plant)
-        with refused("ValidationException", f"'{token}' was used"):
+        with assert_refused("ValidationException", f"'{token}' was used"):
             call(**other, ClientToken=token)
         assert stores.catalogue.models(plant) == models
     names = [p.name for p in stores.catalogue.projects() if p.name.startswith(plant)]
@@ -169,7 +169,7 @@ def test_a_token_with_other_parameters_is_refused(lookout: Any, stores: Stores, 
 
 def test_a_call_that_was_refused_does_not_use_up_its_token(lookout: Any, stores: Stores, project: str) -> None:
     token = f"t-{project}"
-    with refused("ConflictException"):
+    with assert_refused("ConflictException"):
         create_model(lookout, project, ClientToken=token)
     arrange.trainable(stores, project)
     assert create_model(lookout, project, ClientToken=token)["ModelMetadata"]["ModelVersion"] == "1"

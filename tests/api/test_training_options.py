@@ -6,7 +6,7 @@ import pytest
 
 from storage.stores import Stores
 from tests.api import arrange
-from tests.api.refusals import refused
+from tests.api.refusals import assert_refused
 
 OUT = {"S3Location": {"Bucket": "out"}}
 
@@ -56,6 +56,6 @@ def test_good_ones_are_kept_with_the_model_and_listed_among_its_tags(lookout: An
 def test_bad_ones_are_refused_with_what_is_allowed(
     lookout: Any, ready: str, tag: str, value: str, allowed: str
 ) -> None:
-    with refused("ValidationException", f"'{tag}'.*{allowed}"):
+    with assert_refused("ValidationException", f"'{tag}'.*{allowed}"):
         lookout.create_model(ProjectName=ready, OutputConfig=OUT, Tags=tags({tag: value}))
     assert lookout.list_models(ProjectName=ready)["Models"] == []
