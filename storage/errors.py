@@ -6,6 +6,7 @@ StorageError
 ├── Superseded           a worker finishes a job that another one has claimed since
 ├── ObjectError          an object that cannot be read or written
 │   ├── NoSuchObject
+│   ├── Unreachable      the store does not answer: the same call may go through later
 │   └── Corrupt          its bytes are not those that were stored
 └── ManifestError        a manifest line that cannot be used
 """
@@ -39,6 +40,10 @@ class ObjectError(StorageError):
 
 class NoSuchObject(ObjectError):
     """Nothing is stored under this bucket and key."""
+
+
+class Unreachable(ObjectError):
+    """The object store does not answer or cannot write now; nothing is wrong with the request."""
 
 
 class Corrupt(ObjectError):

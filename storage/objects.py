@@ -1,18 +1,13 @@
-"""The object store: the layout of every key, the protocol, and the implementation on a directory."""
+"""The object store: the layout of every key, and the protocol that every implementation follows."""
 
 import hashlib
-import os
 import re
-import secrets
 from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote
 
-from storage.errors import Corrupt, NoSuchObject, ObjectError
+from storage.errors import Corrupt, ObjectError
 from storage.records import Stored
-from storage.settings import Settings
 
 OWN_BUCKET = "vigil"
 BUCKET_NAME = re.compile(r"[0-9A-Za-z][0-9A-Za-z.\-_]{2,62}")
@@ -65,7 +60,7 @@ class Objects(Protocol):
         """The bytes under a key. Raises NoSuchObject."""
         ...
 
-    def size(self, bucket: str, key: str) -> int | None:
+    def size(self, bucket: str, key: str, version: str | None = None) -> int | None:
         """Length in bytes, or None where nothing is stored."""
         ...
 
@@ -94,100 +89,18 @@ def get_verified(objects: Objects, stored: Stored) -> bytes:
     return data
 
 
-class DirectoryObjects:
-    """Objects as files: ROOT/BUCKET/KEY. A write is a temporary file, a flush to disk, and a rename."""
+def check_bucket_name(bucket: str) -> None:
+    """Raise ObjectError for what cannot be the name of a bucket."""
+    if not BUCKET_NAME.fullmatch(bucket):
+        raise ObjectError(f"'{bucket}' cannot be the name of a bucket: 3 to 63 letters, digits, '.', '-' and '_'")
 
-    def __init__(self, root: Path) -> None:
-        self._root = root
-        self._incoming = root / ".incoming"
 
-    def put(self, bucket: str, key: str, data: bytes) -> Stored:
-        """See Objects."""
-        target = self._path(bucket, key)
-        incoming = self._incoming / secrets.token_hex(16)
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            self._incoming.mkdir(exist_ok=True)
-            with incoming.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            incoming.replace(target)
-            directory = os.open(target.parent, os.O_RDONLY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
-        except OSError as error:
-            with suppress(OSError):
-                incoming.unlink()
-            raise ObjectError(f"s3://{bucket}/{key} cannot be stored: {error.strerror}") from error
-        return Stored(bucket, key, hashlib.sha256(data).hexdigest(), len(data))
-
-    def get(self, bucket: str, key: str, version: str | None = None) -> bytes:
-        """See Objects. The directory store keeps no versions: asking for one is refused."""
-        if version is not None:
-            raise ObjectError(
-                f"s3://{bucket}/{key}: version '{version}' was asked for, but the directory store keeps no versions"
-            )
-        try:
-            return self._path(bucket, key).read_bytes()
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-            raise NoSuchObject(f"s3://{bucket}/{key} does not exist") from None
-        except OSError as error:
-            raise ObjectError(f"s3://{bucket}/{key} cannot be read: {error.strerror}") from error
-
-    def size(self, bucket: str, key: str) -> int | None:
-        """See Objects."""
-        path = self._path(bucket, key)
-        return path.stat().st_size if path.is_file() else None
-
-    def keys(self, bucket: str, prefix: str = "") -> Iterator[str]:
-        """See Objects."""
-        folder = self._bucket(bucket)
-        yield from sorted(
-            key
-            for path in folder.rglob("*")
-            if path.is_file() and (key := path.relative_to(folder).as_posix()).startswith(prefix)
+def check_key(key: str) -> None:
+    """Raise ObjectError for what cannot be the key of an object in every store."""
+    bad = not key or _UNSTORABLE.search(key) or any(part in ("", ".", "..") for part in key.split("/"))
+    if bad or len(key.encode()) > LONGEST_KEY:
+        shown = quote(key[:80], safe=" /", errors="replace")
+        raise ObjectError(
+            f"'{shown}' cannot be the key of an object: 1 to {LONGEST_KEY} bytes, "
+            "no empty, '.' or '..' part between slashes"
         )
-
-    def delete(self, bucket: str, key: str) -> None:
-        """See Objects."""
-        try:
-            self._path(bucket, key).unlink(missing_ok=True)
-        except (NotADirectoryError, IsADirectoryError):
-            pass  # a key in whose place there is a folder, or below whose folder there is an object, is not there
-        except OSError as error:
-            raise ObjectError(f"s3://{bucket}/{key} cannot be deleted: {error.strerror}") from error
-
-    def check(self) -> None:
-        """See Objects."""
-        try:
-            self._incoming.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ObjectError(f"the object store {self._root} cannot be written: {error.strerror}") from error
-        if not os.access(self._root, os.W_OK):
-            raise ObjectError(f"the object store {self._root} cannot be written: no permission")
-
-    def _bucket(self, bucket: str) -> Path:
-        if not BUCKET_NAME.fullmatch(bucket):
-            raise ObjectError(f"'{bucket}' cannot be the name of a bucket: 3 to 63 letters, digits, '.', '-' and '_'")
-        return self._root / bucket
-
-    def _path(self, bucket: str, key: str) -> Path:
-        parts = key.split("/")
-        bad = not key or _UNSTORABLE.search(key) or any(part in ("", ".", "..") for part in parts)
-        if bad or len(key.encode()) > LONGEST_KEY:
-            shown = quote(key[:80], safe=" /", errors="replace")
-            raise ObjectError(
-                f"'{shown}' cannot be the key of an object: 1 to {LONGEST_KEY} bytes, "
-                "no empty, '.' or '..' part between slashes"
-            )
-        if any(len(part.encode()) > 255 for part in parts):
-            raise ObjectError(f"'{key[:80]}…' cannot be stored as a file: a part between slashes has over 255 bytes")
-        return self._bucket(bucket).joinpath(*parts)
-
-
-def open_objects(settings: Settings) -> Objects:
-    """The object store that the settings name."""
-    return DirectoryObjects(settings.objects_dir)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 import platformdirs
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MEBIBYTE = 1024 * 1024
@@ -66,6 +66,11 @@ class Settings(BaseSettings):
     host_id: str | None = Field(None, description="name of this inference host; default: the machine's name")
     replica_address: str = Field("127.0.0.1", description="address on which replicas listen and are reached")
     catalogue_url: str | None = Field(None, description="SQLAlchemy URL; default: SQLite in the data directory")
+    objects_url: str | None = Field(
+        None, description="address of an S3 server that holds all objects; default: folders in the data directory"
+    )
+    objects_access_key: str | None = Field(None, description="access key of that S3 server")
+    objects_secret_key: SecretStr | None = Field(None, description="secret key of that S3 server")
     broker_url: str | None = Field(None, description="Celery broker URL; default: folders in the data directory")
 
     @model_validator(mode="after")
@@ -77,6 +82,8 @@ class Settings(BaseSettings):
             )
         if "?" in str(self.data_dir.absolute()):
             raise ValueError(f"VIGIL_DATA_DIR is {self.data_dir}: a path with a ? cannot hold the catalogue")
+        if self.objects_url and not (self.objects_access_key and self.objects_secret_key):
+            raise ValueError("VIGIL_OBJECTS_URL needs VIGIL_OBJECTS_ACCESS_KEY and VIGIL_OBJECTS_SECRET_KEY")
         if self.min_image_side > self.max_image_side:
             raise ValueError("VIGIL_MIN_IMAGE_SIDE is larger than VIGIL_MAX_IMAGE_SIDE")
         return self

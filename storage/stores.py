@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from storage.access import AccessKeys
 from storage.catalogue import Catalogue
 from storage.database import Database
+from storage.directory_objects import DirectoryObjects
 from storage.hosting import Hosting
 from storage.jobs import Jobs
-from storage.objects import Objects, open_objects
+from storage.minio_objects import MinioObjects
+from storage.objects import Objects
 from storage.records import Arns
 from storage.settings import Settings
 from storage.tokens import Tokens
@@ -45,3 +47,11 @@ def open_stores(settings: Settings) -> Stores:
         objects=open_objects(settings),
         arns=Arns(settings.region, settings.account),
     )
+
+
+def open_objects(settings: Settings) -> Objects:
+    """The object store that the settings name: an S3 server, or folders in the data directory."""
+    if settings.objects_url is None:
+        return DirectoryObjects(settings.objects_dir)
+    key, secret = settings.objects_access_key, settings.objects_secret_key
+    return MinioObjects(settings.objects_url, key or "", secret.get_secret_value() if secret else "", settings.region)

@@ -64,7 +64,7 @@ def _source(job: Job) -> _Source:
 
 def _read(job: Job, stores: Stores, dataset: Dataset) -> list[Entry]:
     source, settings = _source(job), stores.settings
-    size = stores.objects.size(source.bucket, source.key)
+    size = stores.objects.size(source.bucket, source.key, source.version)
     if size is not None and size > settings.max_manifest_bytes:
         raise ManifestError(
             f"it has {size / MEBIBYTE:,.1f} MiB; at most {settings.max_manifest_bytes / MEBIBYTE:,.1f} MiB are allowed"

@@ -24,7 +24,8 @@ from api.cli.parts import write_parts
 from api.cli.service import HOST, answers, port_is_free
 from api.cli.terminal import CommandError, progress, say
 from api.cli.waiting import await_all, await_model
-from storage.objects import OWN_BUCKET, open_objects
+from storage.objects import OWN_BUCKET
+from storage.stores import open_objects
 from storage.settings import Settings
 
 _PROJECT = "demo"

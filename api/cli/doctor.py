@@ -26,7 +26,7 @@ from api.cli.terminal import out
 from storage.catalogue import Catalogue
 from storage.database import Database
 from storage.errors import StorageError
-from storage.objects import open_objects
+from storage.stores import open_objects
 from storage.settings import Settings
 
 _PACKAGES = ("vigil", "torch", "torchvision", "numpy", "pillow", "fastapi", "sqlalchemy", "celery")

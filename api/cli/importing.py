@@ -19,7 +19,8 @@ from api.cli.terminal import CommandError, out, progress, say
 from api.cli.waiting import await_dataset
 from storage.errors import ObjectError
 from storage.manifest import Mask, label_line
-from storage.objects import OWN_BUCKET, Objects, image_key, open_objects
+from storage.objects import OWN_BUCKET, Objects, image_key
+from storage.stores import open_objects
 
 # AWS allows 10 MiB of changes in one call.
 _CHANGES_BYTES = 8 * 2**20
