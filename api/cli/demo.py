@@ -25,8 +25,8 @@ from api.cli.service import HOST, answers, port_is_free
 from api.cli.terminal import CommandError, progress, say
 from api.cli.waiting import await_all, await_model
 from storage.objects import OWN_BUCKET
-from storage.stores import open_objects
 from storage.settings import Settings
+from storage.stores import open_objects
 
 _PROJECT = "demo"
 _START_SECONDS, _STOP_SECONDS = 180.0, 30.0

@@ -26,8 +26,8 @@ from api.cli.terminal import out
 from storage.catalogue import Catalogue
 from storage.database import Database
 from storage.errors import StorageError
-from storage.stores import open_objects
 from storage.settings import Settings
+from storage.stores import open_objects
 
 _PACKAGES = ("vigil", "torch", "torchvision", "numpy", "pillow", "fastapi", "sqlalchemy", "celery")
 _GIB = 2**30
