@@ -15,7 +15,8 @@ from storage.records import Stored
 
 _CONNECT_SECONDS, _READ_SECONDS = 5.0, 60.0
 _RETRIES = urllib3.Retry(total=3, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504), allowed_methods=None)
-_ABSENT = frozenset({"NoSuchKey", "NoSuchBucket", "NoSuchVersion", "NoSuchObject", "InvalidVersionId"})
+_ABSENT = frozenset({"NoSuchKey", "NoSuchBucket", "NoSuchVersion", "NoSuchObject"})
+_TRANSIENT = frozenset({429, 500, 502, 503, 504, 507})
 
 T = TypeVar("T")
 
@@ -121,7 +122,8 @@ class MinioObjects:
                 raise NoSuchObject(f"{place} does not exist") from None
             if error.code == "AccessDenied":
                 raise ObjectError(f"{place} may not be used: the object store denies access to it") from error
-            raise Unreachable(f"{place} cannot be used: the object store says {error.code}: {error.message}") from error
+            refusal = Unreachable if error.response.status in _TRANSIENT else ObjectError
+            raise refusal(f"{place} cannot be used: the object store says {error.code}: {error.message}") from error
         except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
             raise self._unreachable(error) from error
 

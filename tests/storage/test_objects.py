@@ -8,19 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from storage.directory_objects import DirectoryObjects
 from storage.errors import Corrupt, NoSuchObject, ObjectError
 from storage.objects import (
     LONGEST_KEY,
-    DirectoryObjects,
     Objects,
     artefact_key,
     evaluation_key,
     get_verified,
-    open_objects,
     parse_s3,
 )
 from storage.records import Stored
 from storage.settings import Settings
+from storage.stores import open_objects
 from tests.conftest import wait_until
 
 FEW = settings(max_examples=60)
@@ -207,7 +207,7 @@ def test_a_version_cannot_be_asked_of_a_directory(objects: Objects) -> None:
 WRITER = """
 import sys
 from pathlib import Path
-from storage.objects import DirectoryObjects
+from storage.directory_objects import DirectoryObjects
 objects = DirectoryObjects(Path(sys.argv[1]))
 while True:
     for letter in (b"a", b"b"):
