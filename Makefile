@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint lock
+.PHONY: help setup demo test lint lock minio
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -26,6 +26,14 @@ demo: $(READY) ## show the service at work; DATA=folder takes your own images
 
 test: $(READY) ## run the whole test suite
 	$(BIN)/python -m pytest
+
+# MinIO is published as source only. Of its releases the module proxy serves this one, the last of the repository.
+MINIO := github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c
+
+minio: $(BIN)/minio ## build the MinIO that the tests run (needs Go; some minutes, once)
+
+$(BIN)/minio: $(READY)
+	GOBIN=$(abspath $(BIN)) go install $(MINIO)
 
 lint: $(READY) ## check style, types and import rules
 	$(BIN)/ruff check

@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from storage.errors import Conflict, ManifestError, Missing, ObjectError, StorageError
+from storage.errors import Conflict, ManifestError, Missing, ObjectError, StorageError, Unreachable
 
 REQUEST_ID = "x-amzn-RequestId"
 NOT_JSON = "the body of the request is not JSON"
@@ -98,6 +98,9 @@ def from_storage(error: StorageError) -> ServiceError:
             return ResourceNotFoundException(str(error), ResourceId=error.resource, ResourceType=error.kind)
         case Conflict():
             return ConflictException(str(error), ResourceId=error.resource, ResourceType=error.kind)
+        case Unreachable():
+            log.error("%s", error)
+            return InternalServerException(f"{error}; try again once it runs", retry_after=5)
         case ObjectError() | ManifestError():
             return ValidationException(str(error))
         case _:

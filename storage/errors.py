@@ -4,9 +4,9 @@ StorageError
 ├── Missing              a project, data set or model that is not there
 ├── Conflict             a change that the present state forbids
 ├── Superseded           a worker finishes a job that another one has claimed since
+├── Unreachable          the object store does not answer: the same call may go through later
 ├── ObjectError          an object that cannot be read or written
 │   ├── NoSuchObject
-│   ├── Unreachable      the store does not answer: the same call may go through later
 │   └── Corrupt          its bytes are not those that were stored
 └── ManifestError        a manifest line that cannot be used
 """
@@ -34,16 +34,16 @@ class Superseded(StorageError):
     """The job belongs to a newer claim; whatever this worker did must not be committed."""
 
 
+class Unreachable(StorageError):
+    """The object store does not answer or cannot write now; nothing is wrong with the request."""
+
+
 class ObjectError(StorageError):
     """An object or bucket that cannot be used; the message names it and says why."""
 
 
 class NoSuchObject(ObjectError):
     """Nothing is stored under this bucket and key."""
-
-
-class Unreachable(ObjectError):
-    """The object store does not answer or cannot write now; nothing is wrong with the request."""
 
 
 class Corrupt(ObjectError):

@@ -10,7 +10,7 @@ from gpu.backbone import load_backbone, resolve_backbone
 from gpu.device import deterministic, select_device
 from gpu.fitting import MemoryNeeded
 from gpu.weights import WeightsError
-from storage.errors import Conflict, Missing, ObjectError
+from storage.errors import Conflict, Missing, ObjectError, Unreachable
 from storage.objects import OWN_BUCKET, artefact_key, evaluation_key
 from storage.options import TrainingOptions, parse_options
 from storage.records import Job, JobStatus, Model, ModelStatus, now
@@ -45,7 +45,8 @@ class Progress:
 def run(job: Job, stores: Stores) -> None:
     """Train the model of the job. What its users can act on ends as TRAINING_FAILED with a message that says how.
 
-    Raises Superseded where another worker has the job by now; then nothing is committed.
+    Raises Superseded where another worker has the job by now, and Unreachable where the object store does not answer;
+    then nothing is committed.
     """
     try:
         model = stores.catalogue.model(job.payload["project"], job.payload["version"])
@@ -60,6 +61,10 @@ def run(job: Job, stores: Stores) -> None:
     except _ACTIONABLE as error:
         log.info("job %s: refused: %s", job.id, error)
         fail(job, stores, f"cannot be done. {error}")
+    except Unreachable as error:
+        waits = f"The model is being trained. The training waits and goes on by itself: {error}."
+        stores.catalogue.note_progress(model.project, model.version, waits)
+        raise
     except Conflict as error:
         log.info("job %s: nothing to train: %s", job.id, error)
         stores.jobs.finish(job)

@@ -20,7 +20,7 @@ from celery.signals import worker_process_init, worker_ready
 from celery.worker import state
 from sqlalchemy.exc import OperationalError
 
-from storage.errors import Superseded
+from storage.errors import Superseded, Unreachable
 from storage.jobs import DELETE, IMPORT, QUEUES, TASK, TRAIN, celery_app
 from storage.lifeline import die_with_parent
 from storage.records import Job
@@ -61,6 +61,9 @@ class Worker:
                 self._do(job, self._handlers[job.kind])
             except Superseded as error:
                 log.warning("nothing was committed: %s", error)
+            except Unreachable as error:
+                log.warning("job %s waits: %s", job.id, error)
+                self._stores.jobs.release(job)  # rung for again before long, and no try of the job's is used up
 
     def _do(self, job: Job, handler: Handler) -> None:
         attempts = self._stores.settings.max_attempts
@@ -71,7 +74,7 @@ class Worker:
             return
         try:
             handler.run(job, self._stores)
-        except (Superseded, OperationalError):
+        except (Superseded, Unreachable, OperationalError):
             raise
         except Exception as error:
             log.exception("job %s failed", job.id)

@@ -26,6 +26,7 @@ class Minio:
     folder: Path
     port: int
     secret: str
+    user: str = "vigil-tests"
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -35,7 +36,7 @@ class Minio:
     def start(self) -> None:
         """Start it and wait until it takes requests."""
         assert PROGRAM is not None
-        environment = {**os.environ, "MINIO_ROOT_USER": "vigil-tests", "MINIO_ROOT_PASSWORD": self.secret}
+        environment = {**os.environ, "MINIO_ROOT_USER": self.user, "MINIO_ROOT_PASSWORD": self.secret}
         command = [PROGRAM, "server", "--quiet", "--address", f"127.0.0.1:{self.port}", str(self.folder)]
         self.process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_until(self._live, 60, "MinIO to take requests")
@@ -51,7 +52,7 @@ class Minio:
         return Settings(
             data_dir=data_dir,
             objects_url=self.url,
-            objects_access_key="vigil-tests",
+            objects_access_key=self.user,
             objects_secret_key=self.secret,  # type: ignore[arg-type]
         )
 

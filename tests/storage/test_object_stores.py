@@ -145,9 +145,8 @@ def test_a_server_that_is_killed_loses_nothing_and_is_unreachable_meanwhile(tmp_
 @needs_minio
 def test_another_secret_is_refused_and_says_so(minio: Minio) -> None:
     store = MinioObjects(minio.url, "vigil-tests", "another secret", "us-east-1")
-    with pytest.raises(ObjectError, match="SignatureDoesNotMatch") as refusal:
+    with pytest.raises(ObjectError, match="SignatureDoesNotMatch"):
         store.put("plant", "k", b"")
-    assert not isinstance(refusal.value, Unreachable)
 
 
 @pytest.mark.parametrize("endpoint", ["", "localhost:9000", "ftp://localhost", "http://"])
