@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from storage.schema import migrate
 
 BUSY_TIMEOUT_MS = 30_000
+_WRITERS = 7580  # the advisory lock of all who write; any number that nothing else in the database locks
 
 
 class Database:
@@ -23,6 +24,10 @@ class Database:
                 Path(self._engine.url.database).parent.mkdir(parents=True, exist_ok=True)
             sa.event.listen(self._engine, "connect", _prepare_sqlite)
             sa.event.listen(self._engine, "begin", _begin_sqlite)
+            self._reading: dict[str, object] = {}
+        else:
+            sa.event.listen(self._engine, "begin", _begin_postgresql)
+            self._reading = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 
     def migrate(self) -> None:
         """Create or update the tables."""
@@ -63,7 +68,7 @@ class Database:
         if current is not None:
             yield current
             return
-        with self._engine.connect().execution_options(reading=True) as connection:
+        with self._engine.connect().execution_options(reading=True, **self._reading) as connection:
             yield connection
 
     def after_commit(self, callback: Callable[[], None]) -> None:
@@ -93,3 +98,9 @@ def _begin_sqlite(connection: sa.Connection) -> None:
     # A write transaction takes the lock at once: one that starts as a reader cannot wait for a writer later.
     reading = connection.get_execution_options().get("reading")
     connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+
+
+def _begin_postgresql(connection: sa.Connection) -> None:
+    # One writer at a time, as on SQLite: what a transaction has looked up still holds when it writes.
+    if not connection.get_execution_options().get("reading"):
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_WRITERS)))

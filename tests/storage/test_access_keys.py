@@ -2,7 +2,9 @@ import stat
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import sqlalchemy as sa
 
+from storage import schema
 from storage.access import AccessKeys
 from storage.errors import StorageError
 from storage.settings import Settings
@@ -22,6 +24,7 @@ def test_there_is_no_key_until_one_is_made(stores: Stores) -> None:
     assert stores.keys.first() is None
 
 
+@pytest.mark.parametrize("settings", ["sqlite"], indirect=True)
 def test_the_secret_is_nowhere_in_the_data_directory(stores: Stores, settings: Settings) -> None:
     key = stores.keys.create()
     stores.database.close()
@@ -59,11 +62,10 @@ def test_a_key_file_that_cannot_be_read_is_a_clear_error(settings: Settings, sto
 
 def test_a_secret_cannot_be_moved_to_another_key(stores: Stores) -> None:
     one, other = stores.keys.create(), stores.keys.create()
+    table = schema.access_key
     with stores.database.transaction() as connection:
-        connection.exec_driver_sql(
-            "UPDATE access_key SET sealed_secret = (SELECT sealed_secret FROM access_key WHERE id = ?) WHERE id = ?",
-            (one.id, other.id),
-        )
+        sealed = connection.execute(sa.select(table.c.sealed_secret).where(table.c.id == one.id)).scalar_one()
+        connection.execute(table.update().where(table.c.id == other.id).values(sealed_secret=sealed))
     with pytest.raises(StorageError, match=other.id):
         stores.keys.find(other.id)
 

@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -79,7 +80,11 @@ def processes(settings: Settings, stores: Stores) -> Iterator[tuple[list[str], l
     """Jobs, and processes that claim all of them as soon as they are told to."""
     ids = [stores.jobs.submit(IMPORT, {}) for _ in range(30)]
     command = [sys.executable, "-c", CLAIM_ALL, str(settings.data_dir), *ids]
-    started = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    environment = {**os.environ, "VIGIL_CATALOGUE_URL": settings.catalogue}
+    started = [
+        subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
     yield ids, started
     for process in started:
         process.kill()

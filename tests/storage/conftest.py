@@ -1,0 +1,29 @@
+"""Every storage test runs on SQLite and on a real PostgreSQL."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from storage.settings import Settings
+from tests.postgres import PROGRAM, Postgres, running_postgres
+
+needs_postgres = pytest.mark.skipif(PROGRAM is None, reason="PostgreSQL is not tested: it is not installed")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    # Not below pytest's folders, which only their owner may enter.
+    folder = Path(tempfile.mkdtemp(prefix="vigil-postgres-"))
+    folder.chmod(0o755)
+    with running_postgres(folder / "data") as server:
+        yield server
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=needs_postgres)])
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    url = None if request.param == "sqlite" else request.getfixturevalue("postgres").database()
+    return Settings(data_dir=tmp_path / "data", catalogue_url=url, replica_wait_seconds=1)
