@@ -17,7 +17,8 @@ class Database:
     """Opens connections. Within `transaction()` every read and write of the same thread is part of it."""
 
     def __init__(self, url: str) -> None:
-        self._engine = sa.create_engine(url, connect_args=_connect_args(url))
+        # A connection that a restart of the server has broken is noticed before it is used, not by the caller.
+        self._engine = sa.create_engine(url, connect_args=_connect_args(url), pool_pre_ping=True)
         self._local = threading.local()
         if self._engine.dialect.name == "sqlite":
             if self._engine.url.database:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
 import psycopg
 
 from tests.conftest import wait_until
@@ -46,6 +47,16 @@ class Postgres:
         with psycopg.connect(self._admin(), autocommit=True) as connection:
             connection.execute(f"CREATE DATABASE {name} TEMPLATE template0")  # type: ignore[arg-type]
         return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/{name}"
+
+    def kill(self) -> None:
+        """Kill -9 of the server, and wait until its children have noticed."""
+        assert self.process is not None
+        pid = int((self.folder / "postmaster.pid").read_text().split()[0])
+        server = psutil.Process(pid)
+        children = server.children(recursive=True)
+        server.kill()
+        psutil.wait_procs(children, timeout=30)
+        self.process.wait()
 
     def stop(self) -> None:
         """End it at once; the databases are thrown away."""

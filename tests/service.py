@@ -81,7 +81,7 @@ class Service:
     def client(self, **options: Any) -> Any:
         """boto3, configured by what `vigil env` prints."""
         command = [VIGIL, "env", "--data-dir", str(self.data_dir), "--port", str(self.port)]
-        printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        printed = subprocess.run(command, env=self._environment, check=True, capture_output=True, text=True).stdout
         names = dict(re.findall(r"^export (\w+)='?([^'\n]*)'?$", printed, re.MULTILINE))
         return boto3.client(
             "lookoutvision",

@@ -15,6 +15,7 @@ needs_postgres = pytest.mark.skipif(PROGRAM is None, reason="PostgreSQL is not t
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
+    """A server for all tests; each takes a database of its own."""
     # Not below pytest's folders, which only their owner may enter.
     folder = Path(tempfile.mkdtemp(prefix="vigil-postgres-"))
     folder.chmod(0o755)

@@ -18,7 +18,7 @@ from storage.objects import Objects, get_verified
 from storage.records import Stored
 from storage.settings import Settings
 from storage.stores import open_objects
-from tests.storage.minio import PROGRAM, Minio, running_minio
+from tests.minio import PROGRAM, Minio, running_minio
 
 needs_minio = pytest.mark.skipif(PROGRAM is None, reason="MinIO itself is not tested: no minio program on the PATH")
 FEW = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -1,5 +1,10 @@
-"""The whole job with all objects in a real MinIO, where cameras upload with AWS's own S3 client."""
+"""The whole job on the servers of the stack: PostgreSQL, Redis and MinIO, each killed with -9 at a bad moment.
 
+Cameras upload with AWS's own S3 client.
+"""
+
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,12 +16,23 @@ from botocore.config import Config
 
 from api.cli.parts import render_part
 from storage.manifest import label_line
+from tests import minio as minio_server
+from tests import postgres as postgres_server
+from tests import redis as redis_server
 from tests.conftest import wait_until
 from tests.journey import BUCKET, host, wait_for_dataset, wait_for_model
+from tests.minio import Minio, running_minio
+from tests.postgres import Postgres, running_postgres
+from tests.redis import Redis, running_redis
 from tests.service import QUICK, Service, running_service
-from tests.storage.minio import PROGRAM, Minio, running_minio
 
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason="MinIO itself is not tested: no minio program on the PATH")
+MISSING = [
+    name
+    for name, server in (("MinIO", minio_server), ("PostgreSQL", postgres_server), ("Redis", redis_server))
+    if server.PROGRAM is None
+]
+
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"the stack is not tested: {' and '.join(MISSING)} not installed")
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +42,28 @@ def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Minio]:
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory, minio: Minio) -> Iterator[Service]:
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+    with running_redis(tmp_path_factory.mktemp("redis") / "data") as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    # Not below pytest's folders, which only their owner may enter.
+    folder = Path(tempfile.mkdtemp(prefix="vigil-postgres-"))
+    folder.chmod(0o755)
+    with running_postgres(folder / "data") as server:
+        yield server
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="module")
+def service(
+    tmp_path_factory: pytest.TempPathFactory, minio: Minio, redis: Redis, postgres: Postgres
+) -> Iterator[Service]:
     environment = {
+        "VIGIL_CATALOGUE_URL": postgres.database(),
+        "VIGIL_BROKER_URL": redis.url,
         "VIGIL_OBJECTS_URL": minio.url,
         "VIGIL_OBJECTS_ACCESS_KEY": minio.user,
         "VIGIL_OBJECTS_SECRET_KEY": minio.secret,
@@ -48,8 +84,8 @@ def s3(minio: Minio) -> Any:
     )
 
 
-def test_uploaded_images_are_trained_on_while_the_store_goes_and_comes_back(
-    service: Service, minio: Minio, s3: Any, tmp_path: Path
+def test_from_upload_to_decision_while_the_servers_die_and_come_back(
+    service: Service, minio: Minio, redis: Redis, postgres: Postgres, s3: Any, tmp_path: Path
 ) -> None:
     random = np.random.default_rng(21)
     s3.create_bucket(Bucket=BUCKET)
@@ -63,10 +99,12 @@ def test_uploaded_images_are_trained_on_while_the_store_goes_and_comes_back(
         lines.append(label_line(f"s3://{BUCKET}/plates/{file.name}", label, "2026-01-01T00:00:00"))
     s3.put_object(Bucket=BUCKET, Key="train.manifest", Body="\n".join(lines).encode())
 
-    lookout = service.client()
+    lookout = service.client(retries={"total_max_attempts": 10})
     lookout.create_project(ProjectName="plates")
+    redis.kill()
     source = {"GroundTruthManifest": {"S3Object": {"Bucket": BUCKET, "Key": "train.manifest"}}}
     lookout.create_dataset(ProjectName="plates", DatasetType="train", DatasetSource=source)
+    redis.start()
     assert wait_for_dataset(lookout, "plates")["ImageStats"]["Total"] == 32
 
     output = {"S3Location": {"Bucket": BUCKET, "Prefix": "evaluation/"}}
@@ -81,6 +119,8 @@ def test_uploaded_images_are_trained_on_while_the_store_goes_and_comes_back(
     assert b'"NumberOfTrainingImages":' in result.replace(b" ", b"")
 
     assert host(lookout, "plates")["Status"] == "HOSTED"
+    postgres.kill()
+    postgres.start()
     image = s3.get_object(Bucket=BUCKET, Key="plates/031.png")["Body"].read()
     answer = lookout.detect_anomalies(ProjectName="plates", ModelVersion="1", Body=image, ContentType="image/png")[
         "DetectAnomalyResult"
