@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ from api import signature
 from api.errors import AccessDeniedException, ServiceError, ValidationException, from_storage
 from storage.access import AccessKeys
 from storage.errors import StorageError
+from storage.records import Role
+
+log = logging.getLogger(__name__)
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 LARGEST_REQUEST = 16 * 1024 * 1024
@@ -29,7 +33,7 @@ class Caller:
     """The access key that signed a request, and its role."""
 
     key: str
-    role: str
+    role: Role
 
 
 class Authentication:
@@ -51,6 +55,7 @@ class Authentication:
             await from_storage(error).response()(scope, receive, send)
             return
         except ServiceError as error:
+            log.warning("%s %s is refused: %s", request.method, request.url.path, error)
             await error.response()(scope, receive, send)
             return
         await self._app(scope, _replay(body, receive), send)

@@ -1,14 +1,16 @@
 """One declaration per AWS operation: from it come the route, validation, errors, OpenAPI and idempotency."""
 
 import inspect
-from collections.abc import Callable
+import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import wraps
 from typing import Annotated, Any
 
-from fastapi import FastAPI, Header, Request
+from fastapi import Depends, FastAPI, Header, Request
 from pydantic import BaseModel
 
+from api.auth import Caller
 from api.deps import find_model
 from api.errors import (
     AccessDeniedException,
@@ -22,8 +24,10 @@ from api.errors import (
 )
 from api.idempotency import once
 from api.shapes import ClientToken, Response
-from storage.records import ModelStatus
+from storage.records import ModelStatus, Role
 from storage.stores import Stores
+
+log = logging.getLogger(__name__)
 
 API_VERSION = "/2020-11-20"
 ALWAYS = (AccessDeniedException, InternalServerException, ThrottlingException, ValidationException)
@@ -42,6 +46,7 @@ class Operation:
     path: str
     status: int
     errors: tuple[type[ServiceError], ...]
+    role: Role
     handler: Callable[..., Any]
 
 
@@ -54,11 +59,13 @@ def operation(
     *,
     status: int = 200,
     errors: tuple[type[ServiceError], ...] = RESOURCE,
+    role: Role | None = None,
     token: bool = False,
     state_wins: frozenset[ModelStatus] = frozenset(),
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare the decorated function as an AWS operation; its name in camel case is the operation's.
 
+    Without a `role` the operations that only look are for inspectors, all others for admins.
     With `token` the call takes a client token, runs in one transaction, and is answered from memory when repeated.
     With `state_wins` a repeated call is carried out again wherever the model's status allows it, and answered from
     memory only where it does not and the status is one of these: schedulers send one literal token for every StartModel
@@ -68,7 +75,8 @@ def operation(
     def declare(handler: Callable[..., Any]) -> Callable[..., Any]:
         name = "".join(part.capitalize() for part in handler.__name__.split("_"))
         endpoint = _with_token(handler, name, state_wins) if token else handler
-        OPERATIONS[name] = Operation(name, method, API_VERSION + path, status, (*ALWAYS, *errors), endpoint)
+        needed = role or (Role.INSPECTOR if method == "GET" else Role.ADMIN)
+        OPERATIONS[name] = Operation(name, method, API_VERSION + path, status, (*ALWAYS, *errors), needed, endpoint)
         return handler
 
     return declare
@@ -85,9 +93,22 @@ def mount(app: FastAPI) -> None:
             name=op.name,
             operation_id=op.name,
             summary=op.name,
+            dependencies=[Depends(_permission(op))],
             responses={error.status_code: {"description": error.__name__} for error in op.errors},
             response_model_exclude_none=True,
         )
+
+
+def _permission(op: Operation) -> Callable[[Request], Awaitable[None]]:
+    async def check(request: Request) -> None:
+        caller: Caller = request.state.caller
+        if not caller.role.may(op.role):
+            log.warning("%s is refused to access key %s, whose role is %s", op.name, caller.key, caller.role)
+            raise AccessDeniedException(
+                f"the access key '{caller.key}' has the role {caller.role}; {op.name} needs the role {op.role}"
+            )
+
+    return check
 
 
 def _with_token(handler: Callable[..., Any], name: str, state_wins: frozenset[ModelStatus]) -> Callable[..., Any]:

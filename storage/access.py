@@ -4,6 +4,7 @@ import os
 import secrets
 import string
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -13,7 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from storage import schema
 from storage.database import Database
 from storage.errors import StorageError
-from storage.records import now
+from storage.records import Role, now
 
 _NONCE_BYTES = 12
 _KEY_BYTES = 32
@@ -26,7 +27,7 @@ class AccessKey:
 
     id: str
     secret: str
-    role: str
+    role: Role
 
 
 class AccessKeys:
@@ -43,7 +44,7 @@ class AccessKeys:
         self._seal = AESGCM(content)
         self._key_file = key_file
 
-    def create(self, role: str = "admin") -> AccessKey:
+    def create(self, role: Role = Role.ADMIN) -> AccessKey:
         """A new, random key pair."""
         key = AccessKey("AKIA" + "".join(secrets.choice(_LETTERS) for _ in range(16)), secrets.token_urlsafe(30), role)
         nonce = secrets.token_bytes(_NONCE_BYTES)
@@ -58,8 +59,27 @@ class AccessKeys:
         return self._load(sa.select(schema.access_key).where(schema.access_key.c.id == id_))
 
     def first(self) -> AccessKey | None:
-        """The oldest key: the one made at first start."""
-        return self._load(sa.select(schema.access_key).order_by(schema.access_key.c.created).limit(1))
+        """The oldest key that may do everything: the one made at first start."""
+        k = schema.access_key.c
+        return self._load(sa.select(schema.access_key).where(k.role == Role.ADMIN).order_by(k.created).limit(1))
+
+    def all(self) -> list[tuple[str, Role, datetime]]:
+        """(id, role, when it was made) of every key, oldest first; no secrets."""
+        k = schema.access_key.c
+        with self._database.reading() as connection:
+            rows = connection.execute(sa.select(k.id, k.role, k.created).order_by(k.created))
+            return [(row.id, Role(row.role), row.created) for row in rows]
+
+    def revoke(self, id_: str) -> None:
+        """Remove a key; from then on it is not known. Raises StorageError for one not there, or the last admin."""
+        k = schema.access_key.c
+        with self._database.transaction() as connection:
+            roles = {row.id: row.role for row in connection.execute(sa.select(k.id, k.role))}
+            if id_ not in roles:
+                raise StorageError(f"there is no access key '{id_}'; `vigil keys list` shows those there are")
+            if roles[id_] == Role.ADMIN and list(roles.values()).count(Role.ADMIN) == 1:
+                raise StorageError(f"'{id_}' is the only admin key left; create another one before you revoke it")
+            connection.execute(schema.access_key.delete().where(k.id == id_))
 
     def _load(self, query: sa.Select[tuple[str, bytes, str]]) -> AccessKey | None:
         with self._database.reading() as connection:
@@ -74,7 +94,7 @@ class AccessKeys:
                 f"access key {row.id} cannot be opened with {self._key_file}: put back the file that was there "
                 "when the key was made"
             ) from None
-        return AccessKey(row.id, secret.decode(), row.role)
+        return AccessKey(row.id, secret.decode(), Role(row.role))
 
 
 def _read_or_make(path: Path) -> bytes:

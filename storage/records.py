@@ -50,6 +50,19 @@ class JobStatus(StrEnum):
     FAILED = "FAILED"
 
 
+class Role(StrEnum):
+    """What an access key may do; each role may all that the one before it may."""
+
+    INSPECTOR = "inspector"  # look at everything, detect anomalies
+    OPERATOR = "operator"  # and start and stop models
+    ADMIN = "admin"  # and everything else
+
+    def may(self, needed: "Role") -> bool:
+        """Whether this role may do what needs that one."""
+        order = list(Role)
+        return order.index(self) >= order.index(needed)
+
+
 _M, _D = ModelStatus, DatasetStatus
 
 MODEL_TRANSITIONS: Mapping[ModelStatus, frozenset[ModelStatus]] = {

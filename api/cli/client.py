@@ -15,6 +15,7 @@ from api.cli.keys import first_key
 from api.cli.terminal import CommandError
 from api.signature import sign
 from storage.access import AccessKey
+from storage.records import Role
 from storage.settings import Settings
 
 _VERSION = "/2020-11-20"
@@ -85,7 +86,7 @@ class Client:
         names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
         id_, secret = (os.environ.get(name) for name in names)
         # Keys of the environment belong to its endpoint: without one they are keys of AWS itself.
-        key = AccessKey(id_, secret, "") if endpoint and id_ and secret else first_key(settings)
+        key = AccessKey(id_, secret, Role.ADMIN) if endpoint and id_ and secret else first_key(settings)
         return cls(endpoint or f"http://127.0.0.1:{settings.port}", key, settings.region)
 
     def __enter__(self) -> Self:

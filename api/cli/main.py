@@ -7,7 +7,7 @@ import typer
 from sqlalchemy.exc import SQLAlchemyError
 from typer.core import TyperGroup
 
-from api.cli import demo, detection, doctor, importing, models, overview, supervisor
+from api.cli import access, demo, detection, doctor, importing, models, overview, supervisor
 from api.cli.terminal import CommandError, err
 from storage.errors import StorageError
 
@@ -70,6 +70,7 @@ app.command()(detection.detect)
 app.command()(overview.status)
 app.command("list")(overview.list_)
 app.command()(doctor.doctor)
+app.add_typer(access.app, name="keys")
 app.command()(demo.demo)
 
 if __name__ == "__main__":

@@ -10,11 +10,12 @@ from api.deps import ReplicasDep, StoresDep, find_model
 from api.errors import ValidationException
 from api.operation import operation
 from api.replicas import EXPLAIN_HEADER
+from storage.records import Role
 
 MAGIC = {"image/jpeg": b"\xff\xd8\xff", "image/png": b"\x89PNG\r\n\x1a\n"}
 
 
-@operation("POST", "/projects/{projectName}/models/{modelVersion}/detect")
+@operation("POST", "/projects/{projectName}/models/{modelVersion}/detect", role=Role.INSPECTOR)
 async def detect_anomalies(
     projectName: shapes.ProjectNameText,
     modelVersion: shapes.ModelVersionName,

@@ -4,7 +4,7 @@ from api import shapes
 from api.deps import StoresDep, find_model
 from api.errors import ServiceQuotaExceededException, ValidationException
 from api.operation import QUOTA, operation
-from storage.records import ModelStatus
+from storage.records import ModelStatus, Role
 
 
 @operation(
@@ -12,6 +12,7 @@ from storage.records import ModelStatus
     "/projects/{projectName}/models/{modelVersion}/start",
     status=202,
     errors=QUOTA,
+    role=Role.OPERATOR,
     token=True,
     state_wins=frozenset({ModelStatus.STARTING_HOSTING, ModelStatus.HOSTED}),
 )
@@ -41,6 +42,7 @@ def start_model(
     "POST",
     "/projects/{projectName}/models/{modelVersion}/stop",
     status=202,
+    role=Role.OPERATOR,
     token=True,
     state_wins=frozenset({ModelStatus.STOPPING_HOSTING, ModelStatus.TRAINED}),
 )
