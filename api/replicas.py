@@ -13,7 +13,6 @@ from storage.stores import Stores
 
 _POLL_SECONDS = 0.2
 _TIMEOUT = httpx.Timeout(60, connect=2)
-EXPLAIN_HEADER = "X-Vigil-Explain"
 
 
 class Replicas:

@@ -138,7 +138,7 @@ class Host:
     def _keep(self) -> None:
         for slot in self._slots.values():
             try:
-                self._hosting.keep(self._name, [slot.unit])
+                self._hosting.keep(self._name, slot.unit)
             except Conflict as error:
                 log.info("%s", error)  # the next round sees that it is not ours, and stops its replica
 

@@ -12,9 +12,8 @@ from starlette.routing import Route
 
 from gpu.images import ImageError
 from inference.engine import Engine
+from storage.hosting import EXPLAIN_HEADER, EXPLAIN_MAP
 
-EXPLAIN_HEADER = "X-Vigil-Explain"
-_EXPLAIN = "map"
 _RETRY_SECONDS = "1"
 
 log = logging.getLogger(__name__)
@@ -51,7 +50,7 @@ class Server:
         self._waiting += 1
         try:
             data = await self._body(request)
-            explain = request.headers.get(EXPLAIN_HEADER) == _EXPLAIN
+            explain = request.headers.get(EXPLAIN_HEADER) == EXPLAIN_MAP
             return Response(await self._engine.detect(data, explain=explain), media_type="application/json")
         except ImageError as error:
             return JSONResponse({"message": str(error)}, 422)

@@ -4,21 +4,19 @@ A unit is one row. The API writes what is wanted; an inference host claims units
 each; the replica's address goes into the row once it takes requests. A host that dies loses its units to another one.
 """
 
-from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
-from storage import schema
+from storage import messages, schema
 from storage.catalogue import Catalogue
 from storage.errors import Conflict, Missing
 from storage.records import Model, ModelStatus, Unit, now
 from storage.settings import Settings
 
-STARTING = "The model is starting."
-RUNNING = "The model is running."
-STOPPING = "The model is stopping."
+EXPLAIN_HEADER = "X-Vigil-Explain"  # of a detection that is to come with its anomaly map; its value is EXPLAIN_MAP
+EXPLAIN_MAP = "map"
 
 
 class Hosting:
@@ -33,7 +31,7 @@ class Hosting:
         """Want `min_units` replicas of a trained model. Raises Conflict where its status forbids it."""
         with self._database.transaction() as connection:
             self._catalogue.move_model(
-                model, ModelStatus.STARTING_HOSTING, STARTING, min_units=min_units, max_units=max_units
+                model, ModelStatus.STARTING_HOSTING, messages.MODEL_STARTING, min_units=min_units, max_units=max_units
             )
             connection.execute(schema.unit.delete().where(self._of(model)))
             row = {"project": model.project, "version": model.version, "wanted": True, "failures": 0}
@@ -43,7 +41,7 @@ class Hosting:
     def stop(self, model: Model) -> None:
         """Want no replica any more. Raises Conflict where the model's status forbids it."""
         with self._database.transaction() as connection:
-            self._catalogue.move_model(model, ModelStatus.STOPPING_HOSTING, STOPPING)
+            self._catalogue.move_model(model, ModelStatus.STOPPING_HOSTING, messages.MODEL_STOPPING)
             unwanted = schema.unit.update().where(self._of(model)).values(wanted=False, address=None)
             if not connection.execute(unwanted).rowcount:
                 self._settle(model.project, model.version)
@@ -84,10 +82,9 @@ class Hosting:
                     taken.append(Unit(**{**row._mapping, **changes}))
         return taken
 
-    def keep(self, host: str, units: Iterable[Unit]) -> None:
-        """Extend the host's leases on these units."""
-        for unit in units:
-            self._update(host, unit, lease_until=now() + self._lease)
+    def keep(self, host: str, unit: Unit) -> None:
+        """Extend the host's lease on a unit. Raises Conflict where it is no longer the host's."""
+        self._update(host, unit, lease_until=now() + self._lease)
 
     def forget(self, host: str) -> None:
         """Give up all that a host of this name holds: called when it starts, since its replicas died with it."""
@@ -136,13 +133,14 @@ class Hosting:
             return  # deleted after a start that failed: nothing is left to settle
         if model.status == ModelStatus.STARTING_HOSTING:
             if len(self.addresses(model.project, model.version)) >= (model.min_units or 1):
-                self._catalogue.move_model(model, ModelStatus.HOSTED, RUNNING)
+                self._catalogue.move_model(model, ModelStatus.HOSTED, messages.MODEL_RUNNING)
         elif model.status == ModelStatus.STOPPING_HOSTING:
             with self._database.reading() as connection:
                 left = connection.execute(sa.select(sa.func.count()).where(self._of(model))).scalar_one()
             if not left:
-                message = "Training completed successfully."
-                self._catalogue.move_model(model, ModelStatus.TRAINED, message, min_units=None, max_units=None)
+                self._catalogue.move_model(
+                    model, ModelStatus.TRAINED, messages.MODEL_TRAINED, min_units=None, max_units=None
+                )
 
     def _update(self, host: str, unit: Unit, **values: Any) -> None:
         with self._database.transaction() as connection:

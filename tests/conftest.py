@@ -115,6 +115,13 @@ def client(endpoint: str, key: AccessKey, **options: Any) -> Any:
     )
 
 
+def free_port() -> int:
+    """A port of the loopback that nobody listens on at this moment."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+    return port
+
+
 def wait_until(condition: Any, seconds: float, what: str) -> Any:
     """The first true value of a condition, polled until a deadline that fails the test."""
     deadline = time.monotonic() + seconds

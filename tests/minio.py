@@ -3,7 +3,6 @@
 import os
 import secrets
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from pathlib import Path
 import httpx
 
 from storage.settings import Settings
-from tests.conftest import wait_until
+from tests.conftest import free_port, wait_until
 
 PROGRAM = shutil.which("minio", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
 
@@ -66,9 +65,7 @@ class Minio:
 @contextmanager
 def running_minio(folder: Path) -> Iterator[Minio]:
     """A server that is ended with the block."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    server = Minio(folder, port, secrets.token_hex(16))
+    server = Minio(folder, free_port(), secrets.token_hex(16))
     server.start()
     try:
         yield server

@@ -3,8 +3,8 @@
 import itertools
 import os
 import shutil
-import socket
 import subprocess
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import psycopg
 
-from tests.conftest import wait_until
+from tests.conftest import free_port, wait_until
 
 # Debian keeps the server's programs out of the PATH.
 FOLDERS = [*os.environ.get("PATH", "").split(os.pathsep), *map(str, sorted(Path("/usr/lib/postgresql").glob("*/bin")))]
@@ -77,21 +77,24 @@ class Postgres:
 
 
 @contextmanager
-def running_postgres(folder: Path) -> Iterator[Postgres]:
-    """A server that is ended with the block. `folder` must be reachable for the user that the server runs as."""
+def running_postgres() -> Iterator[Postgres]:
+    """A server that is ended, and its folder removed, with the block."""
     assert PROGRAM is not None
-    folder.mkdir(parents=True)
+    # Not below pytest's folders, which only their owner may enter: the server may run as another user.
+    top = Path(tempfile.mkdtemp(prefix="vigil-postgres-"))
+    top.chmod(0o755)
+    folder = top / "data"
+    folder.mkdir()
     if AS_USER:
         shutil.chown(folder, "postgres")
     initdb = str(Path(PROGRAM).with_name("initdb"))
     options = ["-U", "postgres", "-A", "trust", "--no-sync", "--encoding=UTF8", "--locale=C"]
     command = [*AS_USER, initdb, "-D", str(folder), *options]
     subprocess.run(command, check=True, cwd="/", stdout=subprocess.DEVNULL)
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    server = Postgres(folder, port)
+    server = Postgres(folder, free_port())
     server.start()
     try:
         yield server
     finally:
         server.stop()
+        shutil.rmtree(top)

@@ -1,7 +1,6 @@
 """A Redis server for the tests, on a free port with a folder of its own."""
 
 import shutil
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import redis
 
-from tests.conftest import wait_until
+from tests.conftest import free_port, wait_until
 
 PROGRAM = shutil.which("redis-server") or shutil.which("valkey-server")
 
@@ -53,9 +52,7 @@ class Redis:
 def running_redis(folder: Path) -> Iterator[Redis]:
     """A server that is ended with the block."""
     folder.mkdir(parents=True)
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    server = Redis(folder, port)
+    server = Redis(folder, free_port())
     server.start()
     try:
         yield server

@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -17,7 +16,7 @@ import psutil
 import pytest
 from botocore.config import Config
 
-from tests.conftest import wait_until
+from tests.conftest import free_port, wait_until
 
 VIGIL = str(Path(sys.executable).with_name("vigil"))
 # Short leases: what was killed is missed after seconds. The defaults suit busy machines.
@@ -119,9 +118,7 @@ class Service:
 @contextmanager
 def running_service(folder: Path, **environment: str) -> Iterator[Service]:
     """A service that is stopped at the end, whatever happens."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    service = Service(folder / "data", port, environment)
+    service = Service(folder / "data", free_port(), environment)
     service.start()
     try:
         yield service

@@ -3,15 +3,13 @@
 import logging
 from dataclasses import dataclass
 
+from storage import messages
 from storage.errors import Conflict, ManifestError, ObjectError
 from storage.manifest import bucket_of, check_bucket, parse_manifest
 from storage.objects import OWN_BUCKET
 from storage.records import Dataset, DatasetStatus, Entry, Job
 from storage.settings import MEBIBYTE
 from storage.stores import Stores
-
-CREATED = "The dataset was created successfully."
-UPDATED = "The dataset was updated successfully."
 
 log = logging.getLogger(__name__)
 
@@ -86,11 +84,14 @@ def _read(job: Job, stores: Stores, dataset: Dataset) -> list[Entry]:
 
 
 def _commit(job: Job, stores: Stores, dataset: Dataset, entries: list[Entry]) -> None:
-    creating = "source" in job.payload
-    status = DatasetStatus.CREATE_COMPLETE if creating else DatasetStatus.UPDATE_COMPLETE
+    status, message = (
+        (DatasetStatus.CREATE_COMPLETE, messages.DATASET_CREATED)
+        if "source" in job.payload
+        else (DatasetStatus.UPDATE_COMPLETE, messages.DATASET_UPDATED)
+    )
     try:
         with stores.database.transaction():
-            stores.catalogue.move_dataset(dataset, status, CREATED if creating else UPDATED)
+            stores.catalogue.move_dataset(dataset, status, message)
             stores.catalogue.put_entries(dataset, entries)
             stores.jobs.finish(job)
     except Conflict as error:

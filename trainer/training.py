@@ -10,6 +10,7 @@ from gpu.backbone import load_backbone, resolve_backbone
 from gpu.device import deterministic, select_device
 from gpu.fitting import MemoryNeeded
 from gpu.weights import WeightsError
+from storage import messages
 from storage.errors import Conflict, Missing, ObjectError, Unreachable
 from storage.objects import OWN_BUCKET, artefact_key, evaluation_key
 from storage.options import TrainingOptions, parse_options
@@ -20,7 +21,6 @@ from trainer.dataset import Sample, TrainingError, check_counts, read_snapshot, 
 from trainer.fit import Fit, Fitting
 from trainer.reading import Reading
 
-TRAINED = "Training completed successfully."
 _ACTIONABLE = (TrainingError, ObjectError, WeightsError, MemoryNeeded)
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class Progress:
         if time.monotonic() - self._last < 1:
             return
         self._last = time.monotonic()
-        message = f"The model is being trained. {phase}, {100 * min(fraction, 1):.0f} %."
+        message = f"{messages.MODEL_TRAINING} {phase}, {100 * min(fraction, 1):.0f} %."
         self._stores.catalogue.note_progress(self._model.project, self._model.version, message)
 
 
@@ -62,7 +62,7 @@ def run(job: Job, stores: Stores) -> None:
         log.info("job %s: refused: %s", job.id, error)
         fail(job, stores, f"cannot be done. {error}")
     except Unreachable as error:
-        waits = f"The model is being trained. The training waits and goes on by itself: {error}."
+        waits = f"{messages.MODEL_TRAINING} The training waits and goes on by itself: {error}."
         stores.catalogue.note_progress(model.project, model.version, waits)
         raise
     except Conflict as error:
@@ -128,7 +128,7 @@ def _commit(job: Job, stores: Stores, model: Model, fit: Fit, training_images: i
         stores.catalogue.move_model(
             model,
             ModelStatus.TRAINED,
-            TRAINED,
+            messages.MODEL_TRAINED,
             performance=asdict(evaluation.performance(figures)),
             evaluated=ended,
             evaluation_result=asdict(written["Result"]),

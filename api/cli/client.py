@@ -15,6 +15,7 @@ from api.cli.keys import first_key
 from api.cli.terminal import CommandError
 from api.signature import sign
 from storage.access import AccessKey
+from storage.hosting import EXPLAIN_HEADER, EXPLAIN_MAP
 from storage.records import Role
 from storage.settings import Settings
 
@@ -166,7 +167,7 @@ class Client:
         self, project: str, version: str, image: bytes, content_type: str, *, explain: bool = False
     ) -> Detection:
         """Look for anomalies in one image; with `explain` the anomaly map comes back too."""
-        headers = {"content-type": content_type} | ({"x-vigil-explain": "map"} if explain else {})
+        headers = {"content-type": content_type} | ({EXPLAIN_HEADER.lower(): EXPLAIN_MAP} if explain else {})
         answer = self._send("POST", f"{_model_path(project, version)}/detect", "", headers, image)
         result, explanation = answer["DetectAnomalyResult"], answer.get("Explanation")
         anomaly_map = base64.b64decode(explanation["AnomalyMap"]) if explanation else None

@@ -11,15 +11,13 @@ from api.errors import ValidationException
 from api.operation import QUOTA, operation
 from api.operations.projects import MaxResults, NextToken, dataset_metadata
 from api.paging import DEFAULT_PAGE, next_token, number_cursor
+from storage import messages
 from storage.catalogue import EntryFilter
 from storage.jobs import IMPORT
 from storage.objects import OWN_BUCKET, changes_key
 from storage.records import DatasetStatus
 
 LARGEST_CHANGES = 10_485_760
-CREATING = "The dataset is being created."
-CREATED = "The dataset was created successfully."
-UPDATING = "The dataset is being updated."
 
 
 @operation("POST", "/projects/{projectName}/datasets", status=202, errors=QUOTA, token=True)
@@ -32,7 +30,9 @@ def create_dataset(
     if body.DatasetSource is not None and source is None:
         raise ValidationException("DatasetSource.GroundTruthManifest.S3Object is required where DatasetSource is given")
     status, message = (
-        (DatasetStatus.CREATE_COMPLETE, CREATED) if source is None else (DatasetStatus.CREATE_IN_PROGRESS, CREATING)
+        (DatasetStatus.CREATE_COMPLETE, messages.DATASET_CREATED)
+        if source is None
+        else (DatasetStatus.CREATE_IN_PROGRESS, messages.DATASET_CREATING)
     )
     dataset = stores.catalogue.create_dataset(projectName, body.DatasetType, status, message)
     if source is not None:
@@ -108,7 +108,7 @@ def update_dataset_entries(
             f"Changes has {len(body.Changes):,} bytes; 1 to {LARGEST_CHANGES:,} are allowed, send more in several calls"
         )
     dataset = stores.catalogue.dataset(projectName, datasetType)
-    stores.catalogue.move_dataset(dataset, DatasetStatus.UPDATE_IN_PROGRESS, UPDATING)
+    stores.catalogue.move_dataset(dataset, DatasetStatus.UPDATE_IN_PROGRESS, messages.DATASET_UPDATING)
     job = str(uuid.uuid4())
     stores.objects.put(OWN_BUCKET, changes_key(job), body.Changes)
     stores.jobs.submit(IMPORT, {"dataset": dataset.id, "changes": changes_key(job)}, job)

@@ -9,7 +9,7 @@ from api import shapes
 from api.deps import ReplicasDep, StoresDep, find_model
 from api.errors import ValidationException
 from api.operation import operation
-from api.replicas import EXPLAIN_HEADER
+from storage.hosting import EXPLAIN_HEADER
 from storage.records import Role
 
 MAGIC = {"image/jpeg": b"\xff\xd8\xff", "image/png": b"\x89PNG\r\n\x1a\n"}

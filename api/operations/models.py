@@ -6,6 +6,7 @@ from api.errors import ConflictException, ServiceQuotaExceededException, Validat
 from api.operation import QUOTA, operation
 from api.operations.projects import MaxResults, NextToken
 from api.paging import DEFAULT_PAGE, next_token, number_cursor
+from storage import messages
 from storage.jobs import DELETE, TRAIN
 from storage.manifest import write_manifest
 from storage.objects import OWN_BUCKET, evaluation_key, snapshot_key
@@ -13,8 +14,6 @@ from storage.options import PREFIX, parse_options
 from storage.records import Dataset, DatasetStatus, Model, ModelStatus, Performance, Stored, now
 from storage.stores import Stores
 
-TRAINING = "The model is being trained."
-DELETING = "The model is being deleted."
 USABLE = (
     DatasetStatus.CREATE_COMPLETE,
     DatasetStatus.UPDATE_COMPLETE,
@@ -39,7 +38,7 @@ def create_model(
         project=projectName,
         version=version,
         status=ModelStatus.TRAINING,
-        message=TRAINING,
+        message=messages.MODEL_TRAINING,
         created=now(),
         output_bucket=location.Bucket,
         output_prefix=location.Prefix,
@@ -106,7 +105,7 @@ def delete_model(
 ) -> shapes.DeleteModelResponse:
     """Remove a model version that is neither in training nor hosted. Its evaluation files stay."""
     model = find_model(projectName, modelVersion, stores)
-    stores.catalogue.move_model(model, ModelStatus.DELETING, DELETING)
+    stores.catalogue.move_model(model, ModelStatus.DELETING, messages.MODEL_DELETING)
     stores.jobs.submit(DELETE, {"project": model.project, "version": model.version})
     return shapes.DeleteModelResponse(ModelArn=stores.arns.model(model.project, model.version))
 

@@ -1,7 +1,6 @@
 """The main job through AWS's client against a whole service: from an empty project to decisions and back."""
 
 import io
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -22,18 +21,7 @@ from tests.journey import (
     wait_for_dataset,
     wait_for_model,
 )
-from tests.service import Service, running_service
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with running_service(tmp_path_factory.mktemp("service")) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def lookout(service: Service) -> Any:
-    return service.client()
+from tests.service import Service
 
 
 def test_segmentation_from_manifest_to_mask_and_deletion(service: Service, lookout: Any) -> None:

@@ -3,7 +3,7 @@
 import io
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +12,11 @@ import pytest
 from PIL import Image
 
 from tests.journey import BUCKET, create_project, detect, evaluation, host, manifest, train, wait_for_model
-from tests.service import Service, running_service
+from tests.service import Service
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 
 pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason=f"the folder with AWS's sample images is not at {DATA}")
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with running_service(tmp_path_factory.mktemp("service")) as started:
-        yield started
-
-
-@pytest.fixture(scope="module")
-def lookout(service: Service) -> Any:
-    return service.client()
 
 
 def test_cookie_with_the_manifest_as_aws_ships_it(

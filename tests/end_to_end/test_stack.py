@@ -3,8 +3,6 @@
 Cameras upload with AWS's own S3 client.
 """
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,12 +47,8 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
 
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[Postgres]:
-    # Not below pytest's folders, which only their owner may enter.
-    folder = Path(tempfile.mkdtemp(prefix="vigil-postgres-"))
-    folder.chmod(0o755)
-    with running_postgres(folder / "data") as server:
+    with running_postgres() as server:
         yield server
-    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,5 @@
 """Every storage test runs on SQLite and on a real PostgreSQL."""
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,12 +14,8 @@ needs_postgres = pytest.mark.skipif(PROGRAM is None, reason="PostgreSQL is not t
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """A server for all tests; each takes a database of its own."""
-    # Not below pytest's folders, which only their owner may enter.
-    folder = Path(tempfile.mkdtemp(prefix="vigil-postgres-"))
-    folder.chmod(0o755)
-    with running_postgres(folder / "data") as server:
+    with running_postgres() as server:
         yield server
-    shutil.rmtree(folder)
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=needs_postgres)])

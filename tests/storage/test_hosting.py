@@ -207,7 +207,7 @@ def test_the_units_of_a_lost_host_are_claimed_by_another(stores: Stores, trained
     taken = stores.hosting.claim("b", 9)
     assert [unit.slot for unit in taken] == [0, 1]
     for late in (
-        lambda: stores.hosting.keep("a", held),
+        lambda: stores.hosting.keep("a", held[0]),
         lambda: ready(stores, "a", held[0]),
         lambda: stores.hosting.lost("a", held[0], "late"),
     ):
@@ -222,7 +222,8 @@ def test_a_host_that_was_silent_keeps_what_nobody_took(stores: Stores, trained: 
     held = stores.hosting.claim("a", 9)
     ready(stores, "a", *held)
     lapse(stores, "a")
-    stores.hosting.keep("a", held)
+    for unit in held:
+        stores.hosting.keep("a", unit)
     assert len(stores.hosting.addresses("p", 1)) == 1
     assert stores.hosting.claim("b", 9) == []
 

@@ -1,0 +1,12 @@
+"""StatusMessage of data sets and models, one place for all who write it. Programs may compare those that AWS had."""
+
+DATASET_CREATING = "The dataset is being created."
+DATASET_CREATED = "The dataset was created successfully."
+DATASET_UPDATING = "The dataset is being updated."
+DATASET_UPDATED = "The dataset was updated successfully."
+MODEL_TRAINING = "The model is being trained."
+MODEL_TRAINED = "Training completed successfully."
+MODEL_STARTING = "The model is starting."
+MODEL_RUNNING = "The model is running."
+MODEL_STOPPING = "The model is stopping."
+MODEL_DELETING = "The model is being deleted."

@@ -1,0 +1,19 @@
+"""A whole service with default settings for each module, and AWS's client of it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.service import Service, running_service
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with running_service(tmp_path_factory.mktemp("service")) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def lookout(service: Service) -> Any:
+    return service.client()
