@@ -3,17 +3,17 @@
 import hashlib
 import hmac
 import logging
-import re
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api import signature
+from api import credential, signature
 from api.errors import AccessDeniedException, ServiceError, ValidationException, from_storage
-from storage.access import AccessKeys
+from storage.access import AccessKey, AccessKeys
 from storage.errors import StorageError
 from storage.records import Role
 
@@ -21,26 +21,23 @@ log = logging.getLogger(__name__)
 
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 LARGEST_REQUEST = 16 * 1024 * 1024
-_SKEW_SECONDS = 300
-_AUTHORIZATION = re.compile(
-    r"AWS4-HMAC-SHA256 +Credential=(?P<key>[^/,\s]+)/(?P<date>\d{8})/(?P<region>[^/,\s]+)/(?P<service>[^/,\s]+)"
-    r"/aws4_request, *SignedHeaders=(?P<headers>[^,\s]+), *Signature=(?P<signature>[0-9a-f]{64})"
-)
+_REMEMBERED_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class Caller:
-    """The access key that signed a request, and its role."""
+    """The access key that signed a request, its role, and the projects that it is limited to; None: all."""
 
     key: str
     role: Role
+    projects: frozenset[str] | None
 
 
 class Authentication:
     """Middleware: reads the body (bounded), verifies the signature over it, and hands both on."""
 
     def __init__(self, app: ASGIApp, keys: AccessKeys, max_image_bytes: int) -> None:
-        self._app, self._keys, self._max_image_bytes = app, keys, max_image_bytes
+        self._app, self._keys, self._max_image_bytes = app, Keyring(keys), max_image_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or answer it with what is wrong."""
@@ -49,8 +46,8 @@ class Authentication:
             return
         request = Request(scope, receive)
         try:
-            body = await self._body(request)
-            scope.setdefault("state", {})["caller"] = verify(request, body, self._keys)
+            body, digest = await self._body(request)
+            scope.setdefault("state", {})["caller"] = await verify(request, digest, self._keys)
         except StorageError as error:
             await from_storage(error).response()(scope, receive, send)
             return
@@ -60,55 +57,65 @@ class Authentication:
             return
         await self._app(scope, _replay(body, receive), send)
 
-    async def _body(self, request: Request) -> bytes:
+    async def _body(self, request: Request) -> tuple[bytes, str]:
         detect = request.url.path.endswith("/detect")
         limit = self._max_image_bytes if detect else LARGEST_REQUEST
         what = "the image" if detect else "the body of the request"
-        chunks, size = [], 0
+        chunks, size, digest = [], 0, hashlib.sha256()
         async for chunk in request.stream():
             size += len(chunk)
             # Read to the end, but keep nothing: a client that is cut off while it sends never sees the answer.
             if size <= limit:
+                # Piece by piece: the digest of a large image at once would hold up all other requests.
+                digest.update(chunk)
                 chunks.append(chunk)
             elif size > 8 * limit:
                 break
         if size > limit:
             raise ValidationException(f"{what} is larger than {limit:,} bytes, the most that is allowed")
-        return b"".join(chunks)
+        return b"".join(chunks), digest.hexdigest()
 
 
-def verify(request: Request, body: bytes, keys: AccessKeys) -> Caller:
+class Keyring:
+    """Access keys by id. One that was found is remembered for a second, and a revoked one works no longer than that.
+
+    Where the catalogue does not answer, nobody can tell who may call: then too nothing is remembered for longer.
+    """
+
+    def __init__(self, keys: AccessKeys) -> None:
+        self._keys = keys
+        self._found: dict[str, tuple[float, AccessKey]] = {}
+
+    async def find(self, id_: str) -> AccessKey | None:
+        """The key with this id. Raises StorageError where it cannot be read."""
+        asked = time.monotonic()
+        found, key = self._found.get(id_, (-_REMEMBERED_SECONDS, None))
+        if key is not None and asked - found < _REMEMBERED_SECONDS:
+            return key
+        key = await run_in_threadpool(self._keys.find, id_)
+        fresh = {name: entry for name, entry in self._found.items() if asked - entry[0] < _REMEMBERED_SECONDS}
+        self._found = fresh if key is None else {**fresh, id_: (asked, key)}
+        return key
+
+
+async def verify(request: Request, body_sha256: str, keys: Keyring) -> Caller:
     """Who signed the request. Raises AccessDeniedException that says what is wrong with the signature."""
     headers = _joined(request)
-    match = _AUTHORIZATION.fullmatch(headers.get("authorization", "").strip())
-    if match is None:
-        raise AccessDeniedException(
-            "the request is not signed with AWS Signature Version 4; give the client an access key "
-            "(`vigil env` prints one)"
-        )
-    if match["service"] != signature.SERVICE:
-        raise AccessDeniedException(f"the request is signed for the service '{match['service']}', not lookoutvision")
-    time = headers.get("x-amz-date", "")
-    _check_time(time, match["date"])
-    names = match["headers"].split(";")
-    if "host" not in names or "x-amz-date" not in names:
-        raise AccessDeniedException("the signature must cover the headers host and x-amz-date")
-    digest = hashlib.sha256(body).hexdigest()
-    if headers.get("x-amz-content-sha256", digest) != digest:
-        raise AccessDeniedException("x-amz-content-sha256 is not the SHA-256 of the body that arrived")
-    key = keys.find(match["key"])
-    if key is None:
-        raise AccessDeniedException(f"the access key '{match['key']}' is not known to this service")
-    path = request.scope["raw_path"].decode("ascii", "replace")
     query = request.scope["query_string"].decode("ascii", "replace")
-    signed = signature.SignedRequest(request.method, path, query, headers, digest)
-    scope = signature.Scope(match["date"], match["region"], match["service"])
-    if not hmac.compare_digest(signed.signature(key.secret, scope, time, names), match["signature"]):
+    claim = credential.presented(headers, query)
+    _check_body(headers, body_sha256)
+    key = await keys.find(claim.key)
+    if key is None:
+        raise AccessDeniedException(f"the access key '{claim.key}' is not known to this service")
+    path = request.scope["raw_path"].decode("ascii", "replace")
+    signed = signature.SignedRequest(request.method, path, claim.query, headers, body_sha256)
+    expected = signed.signature(key.secret, claim.scope, claim.time, claim.headers)
+    if not hmac.compare_digest(expected.encode(), claim.signature.encode()):
         raise AccessDeniedException(
             f"the signature does not fit the request: the secret that belongs to '{key.id}' is another one, "
             "or the request was changed on its way"
         )
-    return Caller(key.id, key.role)
+    return Caller(key.id, key.role, key.projects)
 
 
 def _joined(request: Request) -> Mapping[str, str]:
@@ -118,19 +125,17 @@ def _joined(request: Request) -> Mapping[str, str]:
     return headers
 
 
-def _check_time(time: str, date: str) -> None:
-    try:
-        signed = datetime.strptime(time, signature.TIME_FORMAT).replace(tzinfo=UTC)
-    except ValueError:
-        raise AccessDeniedException("the header x-amz-date is missing or not of the form 20251031T235959Z") from None
-    if time[:8] != date:
-        raise AccessDeniedException("x-amz-date and the credential scope name different days")
-    off = (datetime.now(UTC) - signed).total_seconds()
-    if abs(off) > _SKEW_SECONDS:
+def _check_body(headers: Mapping[str, str], body_sha256: str) -> None:
+    declared = headers.get("x-amz-content-sha256", body_sha256)
+    if declared.startswith("STREAMING-") or "aws-chunked" in headers.get("content-encoding", ""):
         raise AccessDeniedException(
-            f"the request was signed {abs(off):.0f} seconds {'ago' if off > 0 else 'ahead'}; at most {_SKEW_SECONDS} "
-            "are allowed: set the clock of the machine that sends it"
+            "bodies in the encoding aws-chunked are not accepted; sign the whole body, and send it at once or with "
+            "Transfer-Encoding: chunked"
         )
+    if declared == "UNSIGNED-PAYLOAD":
+        raise AccessDeniedException("the signature must cover the body; UNSIGNED-PAYLOAD is for Amazon S3 only")
+    if declared != body_sha256:
+        raise AccessDeniedException("x-amz-content-sha256 is not the SHA-256 of the body that arrived")
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

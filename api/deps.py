@@ -1,11 +1,13 @@
-"""What operations are handed, and the model version that a caller means."""
+"""What operations are handed (the body as it came is a Stream), and the model version that a caller means."""
 
 from typing import Annotated
+from urllib.parse import unquote
 
 from fastapi import Depends, Request
 
+from api.auth import Caller
 from api.replicas import Replicas
-from storage.records import Model
+from storage.records import Arns, Model
 from storage.stores import Stores
 
 
@@ -14,15 +16,31 @@ async def _stores(request: Request) -> Stores:
     return stores
 
 
+async def _body(request: Request) -> bytes:
+    return await request.body()
+
+
 async def _replicas(request: Request) -> Replicas:
     replicas: Replicas = request.app.state.replicas
     return replicas
 
 
+async def _caller(request: Request) -> Caller:
+    caller: Caller = request.state.caller
+    return caller
+
+
 StoresDep = Annotated[Stores, Depends(_stores)]
+Stream = Annotated[bytes, Depends(_body)]
 ReplicasDep = Annotated[Replicas, Depends(_replicas)]
+CallerDep = Annotated[Caller, Depends(_caller)]
 
 
 def find_model(project: str, version: str, stores: Stores) -> Model:
     """The model version that a caller names by number or as latest."""
     return stores.catalogue.model(project, None if version == "latest" else int(version))
+
+
+def model_of(resource_arn: str, arns: Arns) -> tuple[str, int] | None:
+    """(project, version) of the model whose ARN a path holds, percent-encoded or not; None where it names no model."""
+    return arns.parse_model(unquote(resource_arn))

@@ -13,10 +13,12 @@ from storage.stores import Stores
 from tests.api import arrange
 from tests.api.raw import API, Answer, Raw
 from tests.api.refusals import assert_refused
-from tests.conftest import client
+from tests.conftest import client, wait_until
+from tests.postgres import PROGRAM, running_postgres
 
 JSON = {"Content-Type": "application/json"}
 FEW = settings(max_examples=40)
+needs_postgres = pytest.mark.skipif(PROGRAM is None, reason="PostgreSQL is not tested: it is not installed")
 
 
 def assert_denied(answer: Answer, why: str) -> None:
@@ -106,6 +108,53 @@ def test_parts_of_the_signature_cannot_be_exchanged(raw: Raw) -> None:
 def test_a_content_digest_must_be_that_of_the_body(raw: Raw) -> None:
     wrong = {"X-Amz-Content-SHA256": "0" * 64}
     assert_denied(raw("GET", "/projects", headers=wrong), "x-amz-content-sha256")
+
+
+@pytest.mark.parametrize(
+    ("headers", "why"),
+    [
+        ({"X-Amz-Content-SHA256": "UNSIGNED-PAYLOAD"}, "must cover the body"),
+        ({"X-Amz-Content-SHA256": "STREAMING-AWS4-HMAC-SHA256-PAYLOAD"}, "aws-chunked are not accepted"),
+        ({"X-Amz-Content-SHA256": "STREAMING-UNSIGNED-PAYLOAD-TRAILER"}, "aws-chunked are not accepted"),
+        ({"Content-Encoding": "gzip,aws-chunked"}, "aws-chunked are not accepted"),
+        ({"X-Amz-Content-SHA256": ""}, "x-amz-content-sha256"),
+    ],
+)
+def test_a_body_is_signed_as_a_whole_or_refused(raw: Raw, headers: dict[str, str], why: str) -> None:
+    assert_denied(raw("POST", "/projects", b'{"ProjectName": "a"}', headers), why)
+
+
+def test_a_body_in_pieces_is_verified_as_well(raw: Raw, stores: Stores) -> None:
+    body = b'{"ProjectName": "in-pieces"}'
+    signed = raw.sign("POST", f"{API}/projects", body, JSON)
+    forged = body.replace(b"in-", b"of-")
+    assert_denied(raw.send("POST", f"{API}/projects", (bytes([byte]) for byte in forged), signed), "changed on its way")
+    assert "of-pieces" not in {project.name for project in stores.catalogue.projects()}
+    assert raw.send("POST", f"{API}/projects", (bytes([byte]) for byte in body), signed).status == 200
+
+
+@pytest.mark.parametrize("name", ["X-Amzn-Client-Token", "X-Amz-Content-SHA256", "X-Vigil-Explain"])
+def test_a_header_that_counts_cannot_be_added(raw: Raw, name: str) -> None:
+    path = f"{API}/projects"
+    signed = raw.sign("GET", path)
+    assert raw.send("GET", path, b"", signed | {"X-Amzn-Trace-Id": "added-by-a-proxy"}).status == 200
+    assert_denied(raw.send("GET", path, b"", signed | {name: "x"}), f"must cover the header {name.lower()}")
+
+
+@needs_postgres
+def test_a_catalogue_that_is_away_is_no_reason_to_let_anybody_in_nor_to_send_them_away(fresh: Any) -> None:
+    with running_postgres() as postgres:
+        service = fresh(catalogue_url=postgres.database())
+        assert "Projects" in service.lookout.list_projects()
+        other = Raw(service.endpoint, service.stores.keys.create())
+        postgres.kill()
+        answer = other("GET", "/projects")
+        assert (answer.status, answer.error) == (500, "InternalServerException")
+        assert "the catalogue, which holds the access keys, does not answer; try again" in answer.json()["Message"]
+        assert answer.headers["retry-after"] == "5"
+        postgres.start()
+        wait_until(lambda: other("GET", "/projects").status == 200, 60, "the calls to go through again")
+        service.stores.database.close()
 
 
 def test_headers_are_found_in_any_case(raw: Raw) -> None:

@@ -38,6 +38,25 @@ def test_a_key_is_made_listed_and_revoked(data_dir: Path, settings: Settings) ->
     stores.database.close()
 
 
+def test_a_key_is_limited_to_projects(data_dir: Path, settings: Settings) -> None:
+    created = vigil(data_dir, "create", "--role", "operator", "--project", "plates", "--project", "lids")
+    id_ = re.findall(r"AWS_ACCESS_KEY_ID=(\w+)", created.stdout)[0]
+    stores = open_stores(settings)
+    made = stores.keys.find(id_)
+    assert made is not None
+    assert made.projects == {"plates", "lids"}
+    listed = vigil(data_dir, "list").stdout
+    assert re.search(rf"{id_}.*operator.*lids, plates", listed)
+    assert re.search(r"admin.*all", listed)
+    stores.database.close()
+
+
+def test_a_project_that_cannot_be_is_refused(data_dir: Path) -> None:
+    refused = vigil(data_dir, "create", "--project", "a/b")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "The project 'a/b' cannot be: its name must be" in refused.stderr
+
+
 def test_the_last_admin_and_an_unknown_key_are_not_revoked(data_dir: Path, settings: Settings) -> None:
     stores = open_stores(settings)
     only = stores.keys.first()

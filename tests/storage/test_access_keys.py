@@ -6,7 +6,8 @@ import sqlalchemy as sa
 
 from storage import schema
 from storage.access import AccessKeys
-from storage.errors import StorageError
+from storage.errors import StorageError, Unreachable
+from storage.records import Role
 from storage.settings import Settings
 from storage.stores import Stores
 
@@ -22,6 +23,15 @@ def test_a_key_is_found_again_and_no_two_are_alike(stores: Stores) -> None:
 
 def test_there_is_no_key_until_one_is_made(stores: Stores) -> None:
     assert stores.keys.first() is None
+
+
+def test_the_first_key_may_be_that_of_the_s3_server_and_is_made_once(stores: Stores) -> None:
+    stores.keys.create_first(("vigil-4711", "a secret of the S3 server"))
+    stores.keys.create_first()
+    first = stores.keys.first()
+    assert first is not None
+    assert (first.id, first.secret, first.role) == ("vigil-4711", "a secret of the S3 server", Role.ADMIN)
+    assert len(stores.keys.all()) == 1
 
 
 @pytest.mark.parametrize("settings", ["sqlite"], indirect=True)
@@ -77,3 +87,35 @@ def test_processes_that_start_at_once_agree_on_the_key_file(settings: Settings, 
     key = opened[0].create()
     assert all(keys.find(key.id) == key for keys in opened)
     assert [path.name for path in file.parent.iterdir()] == ["secret.key"]
+
+
+def test_a_key_is_limited_to_its_projects(stores: Stores) -> None:
+    free, limited = stores.keys.create(), stores.keys.create(Role.OPERATOR, ["plates", "lids"])
+    assert free.projects is None
+    assert limited.projects == {"plates", "lids"}
+    assert stores.keys.find(limited.id) == limited
+    assert [(key.id, key.role, key.projects) for key in stores.keys.all()] == [
+        (free.id, Role.ADMIN, None),
+        (limited.id, Role.OPERATOR, {"plates", "lids"}),
+    ]
+
+
+def test_an_admin_of_some_projects_is_not_the_admin_of_all(stores: Stores) -> None:
+    stores.keys.create(Role.ADMIN, ["plates"])
+    assert stores.keys.first() is None
+    free = stores.keys.create()
+    assert stores.keys.first() == free
+    with pytest.raises(StorageError, match=f"'{free.id}' is the only admin key left that is for all projects"):
+        stores.keys.revoke(free.id)
+    stores.keys.create()
+    stores.keys.revoke(free.id)
+    assert stores.keys.find(free.id) is None
+
+
+@pytest.mark.parametrize("settings", ["sqlite"], indirect=True)
+def test_a_catalogue_without_an_answer_is_unreachable(stores: Stores) -> None:
+    key = stores.keys.create()
+    with stores.database.transaction() as connection:
+        connection.execute(sa.text("ALTER TABLE access_key RENAME TO elsewhere"))
+    with pytest.raises(Unreachable, match="does not answer"):
+        stores.keys.find(key.id)
