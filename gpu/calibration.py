@@ -11,6 +11,8 @@ import torch
 from scipy import special
 from torch import Tensor
 
+from gpu.pixel_histogram import PixelHistogram
+
 Scores = TypeVar("Scores", Tensor, npt.NDArray[np.floating])
 Floats = npt.NDArray[np.float64]
 
@@ -49,49 +51,29 @@ class Calibration:
         return score > self.threshold
 
 
-def calibrate(normal_scores: Sequence[float], anomaly_scores: Sequence[float]) -> tuple[float, float]:
+def calibrate(
+    normal_scores: Sequence[float], anomaly_scores: Sequence[float], alarms: float | None = None
+) -> tuple[float, float]:
     """(threshold, slope) from the image scores of training images, each scored by a detector that never saw it.
 
     With at least three anomalies a logistic regression on log scores, both kinds weighted alike (Platt 1999), gives
     both. Its threshold is never above the score that one normal image in 740 exceeds: a defect unlike the known ones
     need not score as high as they do. Without anomalies the threshold is the score that one normal image in twenty
-    exceeds: a good part looked at twice costs less than a bad one shipped.
+    exceeds: a good part looked at twice costs less than a bad one shipped. `alarms`, where given, is the share of
+    normal images that may exceed the threshold, whatever the anomalies score.
 
     Raises ValueError for fewer than two normal scores.
     """
     if len(normal_scores) < 2:
         raise ValueError(f"at least two normal images are needed to set a threshold, not {len(normal_scores)}")
     normal, anomalous = _logs(normal_scores), _logs(anomaly_scores)
-    if len(anomalous) >= _FEWEST_ANOMALIES:
-        parted = _part(normal, anomalous)
-        if parted is not None:
-            limit, slope = parted
-            return math.exp(min(limit, _prediction_limit(normal, _RARE))), slope
-    limit = _prediction_limit(normal, _ALARMS)
+    parted = _part(normal, anomalous) if len(anomalous) >= _FEWEST_ANOMALIES else None
+    if parted is not None and alarms is None:
+        return math.exp(min(parted[0], _prediction_limit(normal, _RARE))), parted[1]
+    limit = _prediction_limit(normal, _ALARMS if alarms is None else alarms)
     distance = max(limit - float(np.median(normal)), _SPREAD)
-    return math.exp(limit), math.log(1 / _TYPICAL - 1) / distance
-
-
-class PixelHistogram:
-    """Counts of anomaly map values inside and outside the masks, over log-spaced bins: constant memory."""
-
-    _LOW, _HIGH, _BINS = math.log(1e-6), math.log(1e6), 4096  # a bin is 0.7 % wide
-
-    def __init__(self) -> None:
-        self.inside = torch.zeros(self._BINS, dtype=torch.int64)
-        self.outside = torch.zeros(self._BINS, dtype=torch.int64)
-
-    def add(self, maps: Tensor, masks: Tensor | None = None) -> None:
-        """maps (B, H, W); masks (B, H, W), above 0 inside a defect, None where all is outside."""
-        logs = maps.cpu().double().clamp_min(1e-6).log()
-        bins = ((logs - self._LOW) * (self._BINS / (self._HIGH - self._LOW))).long().clamp(0, self._BINS - 1).flatten()
-        within = torch.zeros_like(bins, dtype=torch.bool) if masks is None else masks.cpu().flatten() > 0
-        self.inside += torch.bincount(bins[within], minlength=self._BINS)
-        self.outside += torch.bincount(bins[~within], minlength=self._BINS)
-
-    def edge(self, index: int) -> float:
-        """The lower edge of a bin, as a map value."""
-        return math.exp(self._LOW + index * (self._HIGH - self._LOW) / self._BINS)
+    slope = math.log(1 / _TYPICAL - 1) / distance if parted is None else parted[1]
+    return math.exp(limit), slope
 
 
 def calibrate_pixels(histogram: PixelHistogram) -> float:

@@ -10,12 +10,16 @@ PREFIX = "vigil:"
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """What a training may be told. `image_size` is the shorter side of the network's input, in pixels."""
+    """What a training may be told. `image_size` is the shorter side of the network's input, in pixels.
+
+    `max_false_alarms` is how many of 1,000 good parts may be reported; without it the labelled anomalies decide.
+    """
 
     detector: str = "patchcore"
     backbone: str = "auto"
     image_size: int = 256
     coreset_ratio: float = 0.02
+    max_false_alarms: float | None = None
     seed: int = 0
 
 
@@ -35,6 +39,8 @@ def parse_options(tags: Mapping[str, str]) -> TrainingOptions:
                 chosen["image_size"] = int(_number(tag, value, 64, 1024, whole=True))
             case "vigil:coreset-ratio":
                 chosen["coreset_ratio"] = _number(tag, value, 0.0001, 1)
+            case "vigil:max-false-alarms":
+                chosen["max_false_alarms"] = _number(tag, value, 0.1, 500)
             case "vigil:seed":
                 chosen["seed"] = int(_number(tag, value, 0, 2**31 - 1, whole=True))
             case _ if tag.startswith(PREFIX):

@@ -98,8 +98,12 @@ def evaluation_result(
     test_images: int,
     figures: Mapping[str, float],
     pixels: PixelCounts | None,
+    trust: Mapping[str, Any],
 ) -> bytes:
-    """The EvaluationResult file; a classification's Metrics hold scalars only, as AWS's own SDK expects."""
+    """The EvaluationResult file; a classification's Metrics hold scalars only, as AWS's own SDK expects.
+
+    `trust` is what AWS did not tell, and stands under a name of its own.
+    """
     aggregated: dict[str, Any] = dict(figures)
     if pixels is not None:
         aggregated["PixelAnomalyClassMetrics"] = pixels.metrics()
@@ -112,6 +116,7 @@ def evaluation_result(
             "NumberOfTestingImages": test_images,
         },
         "AggregatedEvaluationResults": {"Metrics": aggregated},
+        "VigilEvaluation": dict(trust),
     }
     return json.dumps(content).encode()
 

@@ -47,9 +47,11 @@ def test_good_ones_are_kept_with_the_model_and_listed_among_its_tags(lookout: An
         ("vigil:coreset-ratio", "0", "number from 0.0001 to 1"),
         ("vigil:coreset-ratio", "1.01", "number from 0.0001 to 1"),
         ("vigil:coreset-ratio", "nan", "number from 0.0001 to 1"),
+        ("vigil:max-false-alarms", "0", "number from 0.1 to 500"),
+        ("vigil:max-false-alarms", "few", "number from 0.1 to 500"),
         ("vigil:seed", "-1", "whole number from 0 to 2147483647"),
         ("vigil:seed", "9" * 256, "whole number from 0 to 2147483647"),
-        ("vigil:speed", "fast", "vigil:detector, vigil:backbone, vigil:image-size, vigil:coreset-ratio, vigil:seed"),
+        ("vigil:speed", "fast", "vigil:coreset-ratio, vigil:max-false-alarms, vigil:seed"),
         ("vigil:", "x", "vigil:detector"),
     ],
 )

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from gpu.calibration import Calibration, PixelHistogram, calibrate, calibrate_pixels
+from gpu.calibration import Calibration, calibrate, calibrate_pixels
+from gpu.pixel_histogram import PixelHistogram
 
 scores = st.floats(1e-3, 1e3)
 
@@ -63,6 +64,28 @@ def test_overlapping_kinds_part_where_both_are_equally_likely(more: int) -> None
     assert slope == pytest.approx(0.6 / 0.3**2, rel=0.2)
     rates = (normal > threshold).mean(), (anomalous <= threshold).mean()
     assert rates[0] == pytest.approx(rates[1], abs=0.04)
+
+
+@pytest.mark.parametrize("alarms", [0.005, 0.05, 0.2])
+def test_the_share_of_false_alarms_is_the_one_asked_for(alarms: float) -> None:
+    """Over many plants: each sets its threshold from fifty normal images of its own, and sees one part more."""
+    generator = np.random.default_rng(0)
+    reported = 0
+    for _ in range(2000):
+        scores = np.exp(generator.normal(1.0, 0.2, 50))
+        threshold, _ = calibrate(scores.tolist(), [], alarms)
+        reported += math.exp(generator.normal(1.0, 0.2)) > threshold
+    low, high = stats.binom.interval(0.999, 2000, alarms)
+    assert low <= reported <= high
+
+
+def test_anomalies_do_not_move_a_threshold_that_false_alarms_set() -> None:
+    normal = [1.0, 1.1, 1.2, 1.1, 1.0, 1.2, 1.1, 1.0]
+    without, _ = calibrate(normal, [], 0.01)
+    for anomalous in ([1.3, 1.4, 1.5], [80.0, 90.0, 200.0]):
+        threshold, slope = calibrate(normal, anomalous, 0.01)
+        assert threshold == without
+        assert slope > 0
 
 
 def test_far_anomalies_do_not_hide_near_ones() -> None:

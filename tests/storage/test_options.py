@@ -6,17 +6,25 @@ from storage.options import BACKBONES, DETECTORS, PREFIX, TAGS, TrainingOptions,
 
 
 def test_the_defaults() -> None:
-    assert parse_options({}) == TrainingOptions("patchcore", "auto", 256, 0.02, 0)
+    assert parse_options({}) == TrainingOptions("patchcore", "auto", 256, 0.02, None, 0)
     assert parse_options({"line": "3", "vigilant": "yes"}) == TrainingOptions()
 
 
 @given(
-    st.sampled_from(DETECTORS), st.sampled_from(BACKBONES), st.integers(64, 1024), st.floats(0.0001, 1), st.integers(0)
+    st.sampled_from(DETECTORS),
+    st.sampled_from(BACKBONES),
+    st.integers(64, 1024),
+    st.floats(0.0001, 1),
+    st.floats(0.1, 500),
+    st.integers(0, 2**31 - 1),
 )
-def test_every_good_choice_is_read(detector: str, backbone: str, size: int, ratio: float, seed: int) -> None:
-    seed %= 2**31
-    values = dict(zip(TAGS, (detector, backbone, str(size), repr(ratio), str(seed)), strict=True))
-    assert parse_options(values) == TrainingOptions(detector, backbone, size, ratio, seed)
+def test_every_good_choice_is_read(
+    detector: str, backbone: str, size: int, ratio: float, alarms: float, seed: int
+) -> None:
+    given_ = (detector, backbone, str(size), repr(ratio), repr(alarms), str(seed))
+    assert parse_options(dict(zip(TAGS, given_, strict=True))) == TrainingOptions(
+        detector, backbone, size, ratio, alarms, seed
+    )
 
 
 def read(values: dict[str, str]) -> TrainingOptions | str:
@@ -36,6 +44,7 @@ def test_any_value_is_read_or_refused_with_the_name_of_the_tag(tag: str, value: 
     else:
         assert 64 <= found.image_size <= 1024
         assert 0.0001 <= found.coreset_ratio <= 1
+        assert found.max_false_alarms is None or 0.1 <= found.max_false_alarms <= 500
         assert 0 <= found.seed < 2**31
         assert found.detector in DETECTORS
         assert found.backbone in BACKBONES

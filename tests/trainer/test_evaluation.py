@@ -68,9 +68,10 @@ def test_label_that_no_test_image_has() -> None:
 
 
 def test_result_of_a_classification_has_scalars_in_awss_order() -> None:
-    text = evaluation_result(ARN, ENDED, 66, 34, metrics(FOUR), None)
+    text = evaluation_result(ARN, ENDED, 66, 34, metrics(FOUR), None, {"Intervals": {}})
     content = json.loads(text)
-    assert list(content) == ["Version", "EvaluationDetails", "AggregatedEvaluationResults"]
+    assert list(content) == ["Version", "EvaluationDetails", "AggregatedEvaluationResults", "VigilEvaluation"]
+    assert content["VigilEvaluation"] == {"Intervals": {}}
     assert content["Version"] == 1
     assert content["EvaluationDetails"] == {
         "ModelArn": ARN,
@@ -84,7 +85,7 @@ def test_result_of_a_classification_has_scalars_in_awss_order() -> None:
 
 
 def test_result_of_a_segmentation_adds_its_classes() -> None:
-    content = json.loads(evaluation_result(ARN, ENDED, 6, 4, metrics(FOUR), PixelCounts(["dent"])))
+    content = json.loads(evaluation_result(ARN, ENDED, 6, 4, metrics(FOUR), PixelCounts(["dent"]), {}))
     row = content["AggregatedEvaluationResults"]["Metrics"]["PixelAnomalyClassMetrics"][0]
     assert list(row) == ["Precision", "Recall", "F1Score", "AIOU", "ClassName"]
 
