@@ -4,10 +4,10 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint lock minio
+.PHONY: help setup demo test test-faults test-compose lint lock minio clients
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 setup: $(READY) ## create the environment in .venv, or bring it up to date
 
@@ -27,13 +27,31 @@ demo: $(READY) ## show the service at work; DATA=folder takes your own images
 test: $(READY) ## run the whole test suite
 	$(BIN)/python -m pytest
 
-# MinIO is published as source only. Of its releases the module proxy serves this one, the last of the repository.
-MINIO := github.com/minio/minio@v0.0.0-20260212201848-7aac2a2c5b7c
+ROUNDS := 30
 
-minio: $(BIN)/minio ## build the MinIO that the tests run (needs Go; some minutes, once)
+test-faults: $(READY) ## kill parts of the whole stack ROUNDS times (30) at random moments of SEED; for the night
+	FAULT_ROUNDS=$(ROUNDS) FAULT_SEED=$(SEED) $(BIN)/python -m pytest tests/faults/test_random_kills.py
+
+test-compose: $(READY) ## build the containers and run them on a Docker engine
+	$(BIN)/python -m pytest -m compose tests/compose
+
+# MinIO is published as source only; its Dockerfile names the release.
+MINIO := $(shell sed -n 's/^ARG MINIO=//p' deploy/minio/Dockerfile)
+
+minio: $(BIN)/minio ## build MinIO, which `vigil up` then runs (needs Go; some minutes, once)
 
 $(BIN)/minio: $(READY)
 	GOBIN=$(abspath $(BIN)) go install $(MINIO)
+
+# Each client has an environment of its own: they need other versions of the same packages.
+CLIENTS := tests/conformance/clients
+
+clients: $(patsubst $(CLIENTS)/%.lock,.venv-clients/%/.ready,$(wildcard $(CLIENTS)/*.lock)) ## install AWS's clients that the tests run
+
+.venv-clients/%/.ready: $(CLIENTS)/%.lock | $(READY)
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(@D)
+	$(BIN)/uv pip sync --quiet --require-hashes --python $(@D)/bin/python $<
+	@touch $@
 
 lint: $(READY) ## check style, types and import rules
 	$(BIN)/ruff check
@@ -41,6 +59,8 @@ lint: $(READY) ## check style, types and import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-lock: $(READY) ## resolve the dependencies anew into requirements.lock
-	$(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header pyproject.toml \
-		--group test --group lint --python-version 3.11 -o requirements.lock
+LOCK := $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11
+
+lock: $(READY) ## resolve the dependencies anew into requirements.lock, and those of the clients into theirs
+	$(LOCK) pyproject.toml --group test --group lint -o requirements.lock
+	for client in $(basename $(wildcard $(CLIENTS)/*.in)); do $(LOCK) $$client.in -o $$client.lock || exit 1; done

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import DBAPIError
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -103,6 +104,7 @@ def create_app(settings: Settings, stores: Stores | None = None) -> FastAPI:
         exception_handlers={
             errors.ServiceError: errors.on_service_error,
             StorageError: errors.on_storage_error,
+            DBAPIError: errors.on_database_error,
             RequestValidationError: errors.on_validation_error,
             HTTPException: errors.on_http_exception,
             Exception: errors.on_unexpected_error,

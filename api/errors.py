@@ -14,22 +14,30 @@ import logging
 from typing import ClassVar
 
 from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import DBAPIError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from storage.errors import Conflict, ManifestError, Missing, ObjectError, StorageError, Unreachable
+from storage.database import is_full
+from storage.errors import Conflict, DataKeyError, Full, ManifestError, Missing, ObjectError, StorageError, Unreachable
 
 REQUEST_ID = "x-amzn-RequestId"
+RETRY_AFTER = "RetryAfterSeconds"  # the one member that travels as a header, Retry-After
 NOT_JSON = "the body of the request is not JSON"
 
 log = logging.getLogger(__name__)
 
 
 class ServiceError(Exception):
-    """Base of every error that a caller can see. `members` are those of AWS's error shape besides Message."""
+    """Base of every error that a caller can see.
+
+    `required` and `optional` name the members of AWS's error shape besides Message; `members` gives their values.
+    """
 
     status_code: ClassVar[int] = 500
+    required: ClassVar[tuple[str, ...]] = ()
+    optional: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, message: str, *, retry_after: int | None = None, **members: str) -> None:
         super().__init__(message)
@@ -53,24 +61,29 @@ class ConflictException(ServiceError):
     """The resource's state forbids the change."""
 
     status_code = 409
+    required = ("ResourceId", "ResourceType")
 
 
 class InternalServerException(ServiceError):
     """The service failed; clients try again."""
 
     status_code = 500
+    optional = (RETRY_AFTER,)
 
 
 class ResourceNotFoundException(ServiceError):
     """There is no such project, data set or model."""
 
     status_code = 404
+    required = ("ResourceId", "ResourceType")
 
 
 class ServiceQuotaExceededException(ServiceError):
     """A quota is used up. `QuotaCode` is the name of the setting that holds it."""
 
     status_code = 402
+    required = ("QuotaCode", "ServiceCode")
+    optional = ("ResourceId", "ResourceType")
 
     def __init__(self, message: str, quota: str, **members: str) -> None:
         super().__init__(message, retry_after=None, QuotaCode=quota, ServiceCode="lookoutvision", **members)
@@ -80,6 +93,7 @@ class ThrottlingException(ServiceError):
     """More requests than the model's inference units can take; clients try again."""
 
     status_code = 429
+    optional = ("QuotaCode", "ServiceCode", RETRY_AFTER)
 
     def __init__(self, message: str, retry_after: int = 1) -> None:
         super().__init__(message, retry_after=retry_after, QuotaCode="inference-units", ServiceCode="lookoutvision")
@@ -98,10 +112,13 @@ def from_storage(error: StorageError) -> ServiceError:
             return ResourceNotFoundException(str(error), ResourceId=error.resource, ResourceType=error.kind)
         case Conflict():
             return ConflictException(str(error), ResourceId=error.resource, ResourceType=error.kind)
+        case Full():
+            log.error("%s", error)
+            return InternalServerException(f"{error}, then try again", retry_after=5)
         case Unreachable():
             log.error("%s", error)
             return InternalServerException(f"{error}; try again once it runs", retry_after=5)
-        case ObjectError() | ManifestError():
+        case ObjectError() | ManifestError() | DataKeyError():
             return ValidationException(str(error))
         case _:
             log.error("storage failed", exc_info=error)
@@ -143,6 +160,18 @@ async def on_storage_error(_request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, StorageError):
         raise error
     return from_storage(error).response()
+
+
+async def on_database_error(request: Request, error: Exception) -> JSONResponse:
+    """Exception handler for a catalogue that cannot be written or reached; the transaction was undone."""
+    if not (isinstance(error, DBAPIError) and is_full(error)):
+        return await on_unexpected_error(request, error)
+    log.error("the disk of the catalogue is full")
+    return InternalServerException(
+        "the disk of the catalogue is full and nothing was changed; make room on the disk of the data directory, or of "
+        "the database server where there is one, then try again",
+        retry_after=5,
+    ).response()
 
 
 async def on_validation_error(_request: Request, error: Exception) -> JSONResponse:

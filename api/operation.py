@@ -5,13 +5,13 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import wraps
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 from fastapi import Depends, FastAPI, Header, Request
 from pydantic import BaseModel
 
 from api.auth import Caller
-from api.deps import find_model
+from api.deps import find_model, model_of
 from api.errors import (
     AccessDeniedException,
     ConflictException,
@@ -47,6 +47,7 @@ class Operation:
     status: int
     errors: tuple[type[ServiceError], ...]
     role: Role
+    narrows: bool
     handler: Callable[..., Any]
 
 
@@ -60,12 +61,15 @@ def operation(
     status: int = 200,
     errors: tuple[type[ServiceError], ...] = RESOURCE,
     role: Role | None = None,
+    narrows: bool = False,
     token: bool = False,
     state_wins: frozenset[ModelStatus] = frozenset(),
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Declare the decorated function as an AWS operation; its name in camel case is the operation's.
 
     Without a `role` the operations that only look are for inspectors, all others for admins.
+    A key that is limited to projects may call it for these only; with `narrows` the operation names no project, and its
+    handler shows the caller's alone.
     With `token` the call takes a client token, runs in one transaction, and is answered from memory when repeated.
     With `state_wins` a repeated call is carried out again wherever the model's status allows it, and answered from
     memory only where it does not and the status is one of these: schedulers send one literal token for every StartModel
@@ -76,7 +80,9 @@ def operation(
         name = "".join(part.capitalize() for part in handler.__name__.split("_"))
         endpoint = _with_token(handler, name, state_wins) if token else handler
         needed = role or (Role.INSPECTOR if method == "GET" else Role.ADMIN)
-        OPERATIONS[name] = Operation(name, method, API_VERSION + path, status, (*ALWAYS, *errors), needed, endpoint)
+        OPERATIONS[name] = Operation(
+            name, method, API_VERSION + path, status, (*ALWAYS, *errors), needed, narrows, endpoint
+        )
         return handler
 
     return declare
@@ -103,12 +109,35 @@ def _permission(op: Operation) -> Callable[[Request], Awaitable[None]]:
     async def check(request: Request) -> None:
         caller: Caller = request.state.caller
         if not caller.role.may(op.role):
-            log.warning("%s is refused to access key %s, whose role is %s", op.name, caller.key, caller.role)
-            raise AccessDeniedException(
-                f"the access key '{caller.key}' has the role {caller.role}; {op.name} needs the role {op.role}"
-            )
+            _refuse(op, caller, f"has the role {caller.role}; {op.name} needs the role {op.role}")
+        if caller.projects is None or op.narrows:
+            return
+        project = await _project(request)
+        if project not in caller.projects:
+            limits = f"is limited to the projects {', '.join(sorted(caller.projects))}"
+            _refuse(op, caller, f"{limits}; {op.name} is for " + (f"{project!r}" if project else "none of them"))
 
     return check
+
+
+def _refuse(op: Operation, caller: Caller, why: str) -> NoReturn:
+    log.warning("%s is refused to access key %s, which %s", op.name, caller.key, why)
+    raise AccessDeniedException(f"the access key '{caller.key}' {why}")
+
+
+async def _project(request: Request) -> str | None:
+    """The project that a request is about: named by its path, by the ARN in its path, or by its body."""
+    places = request.path_params
+    if "projectName" in places:
+        return str(places["projectName"])
+    if "resourceArn" in places:
+        stores: Stores = request.app.state.stores
+        model = model_of(places["resourceArn"], stores.arns)
+        return model[0] if model else None
+    # By now it has been read as JSON; what is wrong with its form is said to those only who may call at all.
+    body = await request.json() if await request.body() else None
+    name = body.get("ProjectName") if isinstance(body, dict) else None
+    return name if isinstance(name, str) else None
 
 
 def _with_token(handler: Callable[..., Any], name: str, state_wins: frozenset[ModelStatus]) -> Callable[..., Any]:

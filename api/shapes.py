@@ -1,15 +1,12 @@
 """Every shape of the API once, as AWS names and bounds it (service model of Lookout for Vision, version 2020-11-20)."""
 
-import base64
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, EncodedBytes, Field, PlainSerializer
-from pydantic.types import Base64Encoder
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer
 
-from api.text import Text
+from api.text import Blob, Text
 from storage.records import DatasetStatus, ModelStatus
 
 _TAG = r"^([\p{L}\p{Z}\p{N}_.:/=+\-@]*)$"
@@ -51,21 +48,9 @@ Timestamp = Annotated[
 ]
 # A time without an offset is one in UTC, whatever the server's clock shows.
 QueryTime = Annotated[datetime, AfterValidator(lambda moment: moment if moment.tzinfo else moment.replace(tzinfo=UTC))]
-
-
-class _StrictBase64(Base64Encoder):
-    """Base64 in which nothing is passed over: a manifest sent without encoding is refused, not read as rubbish."""
-
-    @classmethod
-    def decode(cls, data: bytes) -> bytes:
-        """Base64 → bytes."""
-        try:
-            return base64.b64decode(data, validate=True)
-        except ValueError:
-            raise PydanticCustomError("base64", "must be base64") from None
-
-
-Blob = Annotated[bytes, EncodedBytes(encoder=_StrictBase64)]
+DatasetChanges = Annotated[bytes, Blob("1 to 10,485,760 bytes in base64; send more in several calls", 1, 10_485_760)]
+AnomalyMaskPng = Annotated[bytes, Blob("the bytes of a PNG image", 1, 5_242_880)]
+ModelHostingStatus = Literal["STARTING_HOSTING", "HOSTED", "HOSTING_FAILED", "STOPPING_HOSTING", "SYSTEM_UPDATING"]
 
 
 class ResourceType(StrEnum):
@@ -210,7 +195,7 @@ class DetectAnomalyResult(Shape):
     IsAnomalous: bool
     Confidence: float
     Anomalies: list[Anomaly] | None = None
-    AnomalyMask: Annotated[str, Field(json_schema_extra={"format": "byte"})] | None = None
+    AnomalyMask: AnomalyMaskPng | None = None
 
 
 class CreateProjectRequest(Shape):
@@ -223,7 +208,7 @@ class CreateDatasetRequest(Shape):
 
 
 class UpdateDatasetEntriesRequest(Shape):
-    Changes: Blob
+    Changes: DatasetChanges
 
 
 class CreateModelRequest(Shape):
@@ -304,7 +289,7 @@ class DeleteModelResponse(Response):
 class ModelHostingResponse(Response):
     """Answers of StartModel and StopModel."""
 
-    Status: Literal["STARTING_HOSTING", "HOSTED", "HOSTING_FAILED", "STOPPING_HOSTING", "SYSTEM_UPDATING"]
+    Status: ModelHostingStatus
 
 
 class DetectAnomaliesResponse(Response):

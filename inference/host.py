@@ -16,6 +16,7 @@ from sqlalchemy.exc import OperationalError
 from inference.place import UNUSABLE, Place
 from storage.errors import Conflict, Missing
 from storage.lifeline import die_with_parent, spawn
+from storage.pulse import Pulse
 from storage.records import ModelStatus, Unit
 from storage.settings import Settings
 from storage.stores import Stores, open_stores
@@ -45,11 +46,13 @@ class Host:
 
     def __init__(self, stores: Stores, name: str) -> None:
         self._stores, self._hosting, self._name = stores, stores.hosting, name
+        self._pulse = Pulse(stores.settings, "inference")
         self._slots: dict[Key, Slot] = {}
         self._keep_at = self._clear_at = 0.0
 
     def run(self, stopped: threading.Event) -> None:
         """Reconcile until stopped; then end all replicas and give up the units, which stay wanted."""
+        self._try(self._stores.database.reserve)  # a full disk must not stop detection for want of a lease
         self._try(lambda: self._hosting.forget(self._name))
         while not stopped.wait(self._stores.settings.reconcile_seconds):
             self._try(self._round)
@@ -64,7 +67,8 @@ class Host:
 
     def _round(self) -> None:
         moment = time.monotonic()
-        for unit in self._hosting.claim(self._name, ROOM - len(self._slots)):
+        # One a round, so that hosts that start a model together share its units.
+        for unit in self._hosting.claim(self._name, min(1, ROOM - len(self._slots))):
             old = self._slots.get(_key(unit))
             if old is not None and old.process is not None:
                 old.process.kill()  # its lease had run out, and with it the address it was reached at
@@ -86,6 +90,7 @@ class Host:
         if moment >= self._clear_at:
             self._clear_at = moment + _CLEAR_SECONDS
             self._hosting.clear()
+        self._pulse.beat()
 
     def _fill(self, slot: Slot, moment: float) -> None:
         """Start the unit's replica where none runs and the pause after the last failure is over."""

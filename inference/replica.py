@@ -7,6 +7,7 @@ into its unit; why it cannot serve goes there too, and the exit status tells the
 import logging
 import socket
 import sys
+import time
 import zlib
 
 import torch
@@ -21,14 +22,17 @@ from gpu.weights import WeightsError
 from inference.engine import Engine
 from inference.place import UNUSABLE, Place
 from inference.server import Server
-from storage.errors import Conflict, Corrupt, Missing, NoSuchObject
+from storage import messages
+from storage.artefacts import get_artefact
+from storage.errors import Conflict, Corrupt, DataKeyError, Missing, NoSuchObject, ObjectError, Unreachable
 from storage.lifeline import die_with_parent
-from storage.objects import get_verified
-from storage.records import Model, Unit
+from storage.records import Model, ModelStatus, Unit
 from storage.settings import Settings
 from storage.stores import Stores, open_stores
 
 _STOP_SECONDS = 5  # for requests at hand when the replica is stopped
+_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - taken from the settings only
+_PAUSE_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -38,22 +42,43 @@ class UnusableModel(Exception):
 
 
 def load_engine(stores: Stores, model: Model, slot: int, threads: int) -> Engine:
-    """The model's engine, self-tested, on the GPU of this slot or the CPU. Raises UnusableModel."""
+    """The model's engine, self-tested, on the GPU of this slot or the CPU. Raises UnusableModel, Unreachable."""
     settings = stores.settings
     if model.artefact is None:
         raise UnusableModel(f"Version {model.version} of the model has no artefact. Train the model again.")
     try:
-        data = get_verified(stores.objects, model.artefact)
+        data = get_artefact(stores, model, model.artefact)
         inspector, _ = artefact.load(data, lambda name: _backbone(settings, name), _device(model, slot))
         limits = ImageLimits(settings.max_image_bytes, settings.min_image_side, settings.max_image_side)
         engine = Engine(inspector, limits, _dimensions(settings, data), threads)
         difference = engine.self_test()
     except (Corrupt, NoSuchObject) as error:
         raise UnusableModel(f"The model's artefact cannot be used: {error}. Restore it or train again.") from error
+    except ObjectError as error:
+        raise UnusableModel(
+            f"The model's artefact cannot be read: {error}. Put that right, then start the model again."
+        ) from error
+    except DataKeyError as error:
+        raise UnusableModel(
+            f"The model's artefact cannot be opened: {error}. Put the file of the key back and start the model again; "
+            "a new key of the same name does not open it."
+        ) from error
     except (artefact.ArtefactError, WeightsError, SelfTestError) as error:
         raise UnusableModel(str(error)) from error
     log.info("self-test passed on %s, largest difference %.1e", inspector.backbone.device, difference)
     return engine
+
+
+def _load(stores: Stores, model: Model, place: Place) -> Engine:
+    """The engine, waiting for an object store that is away: that heals without anybody starting the model again."""
+    while True:
+        try:
+            return load_engine(stores, model, place.slot, place.threads)
+        except Unreachable as error:
+            log.warning("waits: %s", error)
+            message = messages.waiting(messages.MODEL_STARTING, "It", error)
+            stores.catalogue.note_progress(model, ModelStatus.STARTING_HOSTING, message)
+            time.sleep(_PAUSE_SECONDS)
 
 
 def _backbone(settings: Settings, name: str) -> Backbone:
@@ -79,8 +104,7 @@ def _serve(stores: Stores, place: Place, unit: Unit, engine: Engine) -> None:
     family = socket.AF_INET6 if ":" in settings.replica_address else socket.AF_INET
     listener = socket.create_server((settings.replica_address, 0), family=family, backlog=128)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    host = f"[{settings.replica_address}]" if family == socket.AF_INET6 else settings.replica_address
-    address = f"{host}:{listener.getsockname()[1]}"
+    address = f"{_reached_at(settings.replica_address)}:{listener.getsockname()[1]}"
 
     def started() -> None:
         stores.hosting.ready(place.host, unit, place.replica, address)
@@ -90,6 +114,12 @@ def _serve(stores: Stores, place: Place, unit: Unit, engine: Engine) -> None:
         server.app(started), log_config=None, access_log=False, timeout_graceful_shutdown=_STOP_SECONDS
     )
     uvicorn.Server(config).run(sockets=[listener])
+
+
+def _reached_at(listens_on: str) -> str:
+    if listens_on in _EVERYWHERE:
+        return socket.gethostname()
+    return f"[{listens_on}]" if ":" in listens_on else listens_on
 
 
 def main() -> None:
@@ -107,7 +137,7 @@ def main() -> None:
         log.info("the unit is gone")
         return
     try:
-        engine = load_engine(stores, model, place.slot, place.threads)
+        engine = _load(stores, model, place)
     except UnusableModel as error:
         log.exception("the model cannot be served")
         _refuse(stores, place, unit, model, str(error))

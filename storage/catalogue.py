@@ -1,7 +1,7 @@
 """The catalogue: projects, data sets, models and tags. Every change of status names the statuses it may leave."""
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -26,6 +26,7 @@ from storage.records import (
     now,
     origins,
 )
+from storage.tags import Tags
 
 _ROWS_AT_ONCE = 1000
 
@@ -60,6 +61,7 @@ class Catalogue:
 
     def __init__(self, database: Database) -> None:
         self.database = database
+        self.tags = Tags(database)
 
     # Projects
 
@@ -80,10 +82,13 @@ class Catalogue:
             raise Missing(f"there is no project '{name}'", "PROJECT", name)
         return Project(row.name, row.created)
 
-    def projects(self, after: str = "", limit: int | None = None) -> list[Project]:
-        """Projects in the order of their names, from the one after `after`."""
+    def projects(
+        self, after: str = "", limit: int | None = None, among: Collection[str] | None = None
+    ) -> list[Project]:
+        """Projects in the order of their names, from the one after `after`; with `among` only those named there."""
         c = schema.project.c
-        rows = self._all(sa.select(schema.project).where(c.name > after).order_by(c.name).limit(limit))
+        query = sa.select(schema.project).where(c.name > after).order_by(c.name).limit(limit)
+        rows = self._all(query if among is None else query.where(c.name.in_(among)))
         return [Project(row.name, row.created) for row in rows]
 
     def delete_project(self, name: str) -> None:
@@ -145,6 +150,13 @@ class Catalogue:
                 f"{dataset.project}/{dataset.type}",
             )
 
+    def note_import(self, dataset: Dataset, message: str) -> None:
+        """Tell the users of a data set what its import waits for; its status stays the one that was read."""
+        d = schema.dataset.c
+        self._write(
+            schema.dataset.update().where(d.id == dataset.id, d.status == dataset.status).values(message=message)
+        )
+
     def delete_dataset(self, project: str, type_: str) -> None:
         """Remove a data set with its entries, at once. Raises Missing."""
         dataset = self.dataset(project, type_)
@@ -198,7 +210,7 @@ class Catalogue:
     def create_model(self, model: Model, tags: Mapping[str, str]) -> None:
         """Write a new model version with its tags."""
         self._write(schema.model.insert().values(**asdict(model)))
-        self.put_tags(model.project, model.version, tags)
+        self.tags.put(model.project, model.version, tags)
 
     def model(self, project: str, version: int | None) -> Model:
         """A model version; None means the newest. Raises Missing for the project or the model."""
@@ -241,10 +253,10 @@ class Catalogue:
                 f"{model.project}/{model.version}",
             )
 
-    def note_progress(self, project: str, version: int, message: str) -> None:
-        """Tell the users of a model in training how far it is."""
+    def note_progress(self, model: Model, status: ModelStatus, message: str) -> None:
+        """Tell the users of a model how far it is, while it is in this status."""
         m = schema.model.c
-        where = (m.project == project) & (m.version == version) & (m.status == ModelStatus.TRAINING)
+        where = (m.project == model.project) & (m.version == model.version) & (m.status == status)
         self._write(schema.model.update().where(where).values(message=message))
 
     def delete_model(self, model: Model) -> None:
@@ -255,27 +267,6 @@ class Catalogue:
         with self.database.transaction():
             self._write(schema.unit.delete().where(of_it & sa.exists().where(where)))
             self._write(schema.model.delete().where(where))
-
-    # Tags
-
-    def put_tags(self, project: str, version: int, tags: Mapping[str, str]) -> None:
-        """Add tags to a model; a key that is there gets the new value."""
-        self.remove_tags(project, version, list(tags))
-        if tags:
-            rows = [{"project": project, "version": version, "key": key, "value": tags[key]} for key in tags]
-            with self.database.transaction() as connection:
-                connection.execute(schema.tag.insert(), rows)
-
-    def remove_tags(self, project: str, version: int, keys: Sequence[str]) -> None:
-        """Remove tags; a key that is not there is no error."""
-        t = schema.tag.c
-        self._write(schema.tag.delete().where(t.project == project, t.version == version, t.key.in_(keys)))
-
-    def tags(self, project: str, version: int) -> dict[str, str]:
-        """The tags of a model, in the order of their keys."""
-        t = schema.tag.c
-        query = sa.select(t.key, t.value).where(t.project == project, t.version == version)
-        return {row.key: row.value for row in self._all(query.order_by(t.key))}
 
     def _one(self, query: sa.Select[Any]) -> sa.Row[Any] | None:
         with self.database.reading() as connection:

@@ -1,5 +1,7 @@
 """The catalogue's database: one engine, and transactions that the calls of one thread join."""
 
+import logging
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,10 +9,22 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from storage.errors import StorageError
 from storage.schema import migrate
 
 BUSY_TIMEOUT_MS = 30_000
+_LOG_BYTES = 4_500_000  # over SQLite's default of 1000 pages of 4 KiB
+_POSTGRESQL_FULL = "53100"
 _WRITERS = 7580  # the advisory lock of all who write; any number that nothing else in the database locks
+
+log = logging.getLogger(__name__)
+
+
+def is_full(error: sa.exc.DBAPIError) -> bool:
+    """Whether the disk of the database is full: the same may go through later."""
+    if isinstance(error.orig, sqlite3.Error):
+        return error.orig.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL
+    return getattr(error.orig, "sqlstate", None) == _POSTGRESQL_FULL
 
 
 class Database:
@@ -34,6 +48,19 @@ class Database:
         """Create or update the tables."""
         migrate(self._engine)
 
+    def reserve(self) -> None:
+        """Grow SQLite's log to the length at which it begins anew: then small changes, as of leases, need no more disk.
+
+        For a process that keeps the database open, since the log goes when the last one closes it.
+        """
+        file = Path(f"{self._engine.url.database}-wal")
+        if self._engine.dialect.name == "sqlite" and not (file.exists() and file.stat().st_size >= _LOG_BYTES):
+            with self.transaction() as connection:
+                connection.exec_driver_sql("CREATE TABLE IF NOT EXISTS filler (content BLOB)")
+                connection.exec_driver_sql("INSERT INTO filler VALUES (zeroblob(?))", (_LOG_BYTES,))
+            with self.transaction() as connection:
+                connection.exec_driver_sql("DROP TABLE IF EXISTS filler")
+
     def close(self) -> None:
         """Give back all connections."""
         self._engine.dispose()
@@ -45,16 +72,24 @@ class Database:
         if current is not None:
             yield current
             return
-        after: list[Callable[[], None]] = []
-        self._local.after = after
+        after: list[Callable[[], object]] = []
+        undo: list[Callable[[], object]] = []
+        self._local.after, self._local.undo = after, undo
         try:
             with self._engine.connect() as connection, connection.begin():
                 self._local.connection = connection
                 yield connection
+        except BaseException:
+            for callback in undo:
+                try:
+                    callback()
+                except StorageError as error:
+                    log.warning("what belonged to a transaction that was rolled back is left: %s", error)
+            raise
         finally:
             self._local.connection = None
-        for callback in after:
-            callback()
+        for action in after:
+            action()
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
@@ -72,9 +107,13 @@ class Database:
         with self._engine.connect().execution_options(reading=True, **self._reading) as connection:
             yield connection
 
-    def after_commit(self, callback: Callable[[], None]) -> None:
+    def after_commit(self, callback: Callable[[], object]) -> None:
         """Call back once the open transaction is committed; never when it is rolled back."""
         self._local.after.append(callback)
+
+    def after_rollback(self, callback: Callable[[], None]) -> None:
+        """Call back once the open transaction is rolled back, also by a commit that fails. For what is no record."""
+        self._local.undo.append(callback)
 
 
 def _connect_args(url: str) -> dict[str, object]:

@@ -4,10 +4,12 @@ StorageError
 ├── Missing              a project, data set or model that is not there
 ├── Conflict             a change that the present state forbids
 ├── Superseded           a worker finishes a job that another one has claimed since
-├── Unreachable          the object store does not answer: the same call may go through later
+├── Unreachable          a store does not answer: the same call may go through later
+│   └── Full             its disk is full
 ├── ObjectError          an object that cannot be read or written
 │   ├── NoSuchObject
 │   └── Corrupt          its bytes are not those that were stored
+├── DataKeyError         a key for sealing that is not there, or another one
 └── ManifestError        a manifest line that cannot be used
 """
 
@@ -35,7 +37,11 @@ class Superseded(StorageError):
 
 
 class Unreachable(StorageError):
-    """The object store does not answer or cannot write now; nothing is wrong with the request."""
+    """The object store or the catalogue does not answer or cannot write now; nothing is wrong with the request."""
+
+
+class Full(Unreachable):
+    """The object store's disk is full; the message says where to make room."""
 
 
 class ObjectError(StorageError):
@@ -48,6 +54,10 @@ class NoSuchObject(ObjectError):
 
 class Corrupt(ObjectError):
     """The bytes read are not the bytes that were written."""
+
+
+class DataKeyError(StorageError):
+    """A data key that is missing, damaged or another one; the message names it and its file."""
 
 
 class ManifestError(StorageError):

@@ -5,14 +5,16 @@ epoch; a worker that was taken for dead finishes nothing. Jobs whose bell was lo
 """
 
 import logging
+import time
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from celery import Celery
-from kombu.exceptions import OperationalError
 
 from storage import schema
 from storage.database import Database
@@ -24,6 +26,7 @@ TASK = "vigil.work"
 IMPORT, TRAIN, DELETE = "import", "train", "delete"
 # Short work has a queue of its own, so that no data set waits for a training.
 QUEUES: Mapping[str, str] = {IMPORT: "short", DELETE: "short", TRAIN: "training"}
+_TORN_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
 
@@ -41,10 +44,18 @@ def celery_app(settings: Settings) -> Celery:
         worker_enable_remote_control=False,
         worker_send_task_events=False,
     )
+    if settings.broker_url and settings.broker_url.startswith(("redis", "rediss")):
+        # A message is given to another worker after two hours, looked for every ten seconds: the row knows earlier.
+        app.conf.broker_transport_options = {
+            "visibility_timeout": 7200,
+            "unacked_restore_interval": 10,
+            "unacked_restore_throttle": 1,
+        }
     if settings.broker_url is None:
-        folder = settings.data_dir.absolute() / "broker"
+        folder = _folder(settings)
         for name in ("messages", "control"):
             (folder / name).mkdir(parents=True, exist_ok=True)
+        _mend(folder)
         messages = str(folder / "messages")
         app.conf.broker_transport_options = {
             "data_folder_in": messages,
@@ -54,12 +65,29 @@ def celery_app(settings: Settings) -> Celery:
     return app
 
 
+def _folder(settings: Settings) -> Path:
+    return settings.data_dir.absolute() / "broker"
+
+
+def _mend(folder: Path) -> None:
+    """Remove the empty files that kombu leaves on a full disk, and cannot read afterwards: they would stop all workers.
+
+    What is lost is at most a bell, and tables that are written anew; a file that is just being written is left alone.
+    """
+    for path in folder.glob("*/*"):
+        with suppress(FileNotFoundError):
+            found = path.stat()
+            if not found.st_size and found.st_mtime < time.time() - _TORN_SECONDS:
+                path.unlink()
+
+
 class Jobs:
     """Submits, claims and finishes jobs."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
         self._lease = timedelta(seconds=settings.lease_seconds)
+        self._folder = None if settings.broker_url else _folder(settings)
         self._celery = celery_app(settings)
 
     def submit(self, kind: str, payload: Mapping[str, Any], id_: str | None = None) -> str:
@@ -71,12 +99,16 @@ class Jobs:
             self._database.after_commit(lambda: self.ring(id_, kind))
         return id_
 
-    def ring(self, id_: str, kind: str) -> None:
-        """Tell the workers that a job waits. A bell that cannot be rung is no loss: the job is rung for again."""
+    def ring(self, id_: str, kind: str) -> bool:
+        """Tell the workers that a job waits. → whether the broker took it; if not, the job is rung for again"""
         try:
             self._celery.send_task(TASK, args=[id_], queue=QUEUES[kind])
-        except (OperationalError, OSError) as error:
+        except Exception as error:  # on a full disk kombu's filesystem transport raises even AttributeError
             log.warning("job %s waits, but the broker cannot be reached now: %s", id_, error)
+            if self._folder is not None:
+                _mend(self._folder)
+            return False
+        return True
 
     def claim(self, id_: str) -> Job | None:
         """Take the job, unless it is finished or somebody holds a lease on it."""

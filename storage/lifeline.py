@@ -1,6 +1,11 @@
-"""Children of the service: started by module name, and gone with their parent, even one killed with -9."""
+"""Children of the service: started by module name, and gone with their parent, even one killed with -9.
 
+A program that is not ours is started as `python -m storage.lifeline PROGRAM ARGUMENT…`, which becomes that program.
+"""
+
+import ctypes
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -9,6 +14,7 @@ from collections.abc import Mapping, Sequence
 
 _CHECK_SECONDS = 0.5
 _PARENT = "VIGIL_PARENT"
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def spawn(
@@ -32,7 +38,21 @@ def die_with_parent(parent: int | None = None) -> None:
         threading.Thread(target=_watch, args=(watched,), name="lifeline", daemon=True).start()
 
 
+def become(program: str, arguments: Sequence[str]) -> None:
+    """Go on as another program, which Linux kills with the process that called `spawn`. Raises OSError."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
+        raise OSError(ctypes.get_errno(), "the kernel refuses to end a child with its parent")
+    if os.getppid() != int(os.environ[_PARENT]):
+        os._exit(1)  # the parent went before the kernel was told
+    os.execv(program, [program, *arguments])  # noqa: S606 - no shell is wanted
+
+
 def _watch(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(_CHECK_SECONDS)
     os._exit(1)
+
+
+if __name__ == "__main__":
+    become(sys.argv[1], sys.argv[2:])

@@ -10,3 +10,8 @@ MODEL_STARTING = "The model is starting."
 MODEL_RUNNING = "The model is running."
 MODEL_STOPPING = "The model is stopping."
 MODEL_DELETING = "The model is being deleted."
+
+
+def waiting(message: str, what: str, reason: object) -> str:
+    """The message of a state that lasts until somebody makes room or a server is back; nothing else is to be done."""
+    return f"{message} {what} waits and goes on by itself: {reason}."

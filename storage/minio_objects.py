@@ -9,7 +9,7 @@ import urllib3
 from minio import Minio
 from minio.error import MinioException, S3Error
 
-from storage.errors import NoSuchObject, ObjectError, Unreachable
+from storage.errors import Full, NoSuchObject, ObjectError, Unreachable
 from storage.objects import check_bucket_name, check_key
 from storage.records import Stored
 
@@ -17,6 +17,9 @@ _CONNECT_SECONDS, _READ_SECONDS = 5.0, 60.0
 _RETRIES = urllib3.Retry(total=3, backoff_factor=0.2, status_forcelist=(500, 502, 503, 504), allowed_methods=None)
 _ABSENT = frozenset({"NoSuchKey", "NoSuchBucket", "NoSuchVersion", "NoSuchObject"})
 _TRANSIENT = frozenset({429, 500, 502, 503, 504, 507})
+_FULL = "XMinioStorageFull"
+_BROKEN_OFF = "IncompleteBody"  # MinIO's answer when its disk becomes full while it takes an object
+_TAKEN = frozenset({"BucketAlreadyOwnedByYou", "BucketAlreadyExists"})
 
 T = TypeVar("T")
 
@@ -104,14 +107,14 @@ class MinioObjects:
         self._call(self._client.list_buckets, "", "")
 
     def _make(self, bucket: str) -> None:
-        try:
-            self._client.make_bucket(bucket)
-        except S3Error as error:
-            # Somebody else was quicker.
-            if error.code not in ("BucketAlreadyOwnedByYou", "BucketAlreadyExists"):
-                raise ObjectError(f"the bucket '{bucket}' cannot be made: {error.message}") from error
-        except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
-            raise self._unreachable(error) from error
+        def make() -> None:
+            try:
+                self._client.make_bucket(bucket)
+            except S3Error as error:
+                if error.code not in _TAKEN:  # else somebody was quicker
+                    raise
+
+        self._call(make, bucket, "")
 
     def _call(self, call: Callable[[], T], bucket: str, key: str, version: str | None = None) -> T:
         place = f"s3://{bucket}/{key}" + (f" (version {version})" if version else "")
@@ -122,7 +125,10 @@ class MinioObjects:
                 raise NoSuchObject(f"{place} does not exist") from None
             if error.code == "AccessDenied":
                 raise ObjectError(f"{place} may not be used: the object store denies access to it") from error
-            refusal = Unreachable if error.response.status in _TRANSIENT else ObjectError
+            if error.code == _FULL:
+                raise Full(f"the disk of the object store at {self._endpoint} is full; make room there") from error
+            transient = error.response.status in _TRANSIENT or error.code == _BROKEN_OFF
+            refusal = Unreachable if transient else ObjectError
             raise refusal(f"{place} cannot be used: the object store says {error.code}: {error.message}") from error
         except (MinioException, urllib3.exceptions.HTTPError, OSError) as error:
             raise self._unreachable(error) from error

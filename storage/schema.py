@@ -145,6 +145,7 @@ access_key = sa.Table(
     sa.Column("sealed_secret", sa.LargeBinary, nullable=False),
     sa.Column("role", sa.String(20), nullable=False),
     sa.Column("created", Moment, nullable=False),
+    sa.Column("projects", sa.JSON(none_as_null=True)),
 )
 
 

@@ -21,7 +21,13 @@ class Settings(BaseSettings):
         description="directory that holds everything the embedded service keeps",
     )
     host: str = Field("127.0.0.1", description="address the API listens on")
-    port: int = Field(7580, ge=1, le=65535, description="port the API listens on")
+    port: int = Field(
+        7580, ge=1, le=65534, description="port the API listens on; a MinIO of `vigil up` takes the next one"
+    )
+    tls_certificate: Path | None = Field(
+        None, description="PEM file with the API's certificate, and those that vouch for it; default: no TLS"
+    )
+    tls_key: Path | None = Field(None, description="PEM file with the private key of that certificate")
     region: str = Field("us-east-1", pattern=r"^[a-z]{2}(-[a-z]+)+-\d$", description="region named in ARNs")
     account: str = Field("000000000000", pattern=r"^\d{12}$", description="account number named in ARNs")
 
@@ -64,14 +70,23 @@ class Settings(BaseSettings):
         20, ge=0, description="how long DetectAnomalies waits for a replica that is coming back"
     )
     host_id: str | None = Field(None, description="name of this inference host; default: the machine's name")
-    replica_address: str = Field("127.0.0.1", description="address on which replicas listen and are reached")
-    catalogue_url: str | None = Field(None, description="SQLAlchemy URL; default: SQLite in the data directory")
-    objects_url: str | None = Field(
-        None, description="address of an S3 server that holds all objects; default: folders in the data directory"
+    replica_address: str = Field(
+        "127.0.0.1",
+        description="address on which replicas listen and are reached; 0.0.0.0: all, reached by the machine's name",
     )
+    catalogue_url: str | None = Field(None, description="SQLAlchemy URL; default: SQLite in the data directory")
+    objects: Literal["auto", "directory", "minio"] = Field(
+        "auto",
+        description="where `vigil up` keeps objects: in folders, in a MinIO that it starts, or auto, which takes MinIO "
+        "where that is found at the first start",
+    )
+    objects_url: str | None = Field(None, description="address of an S3 server of yours that holds all objects")
     objects_access_key: str | None = Field(None, description="access key of that S3 server")
     objects_secret_key: SecretStr | None = Field(None, description="secret key of that S3 server")
     broker_url: str | None = Field(None, description="Celery broker URL; default: folders in the data directory")
+    kms_keys_dir: Path | None = Field(
+        None, description="folder of the data keys that KmsKeyId names; default: kms-keys in the data directory"
+    )
 
     @model_validator(mode="after")
     def _refuse_unsafe(self) -> "Settings":
@@ -84,6 +99,8 @@ class Settings(BaseSettings):
             raise ValueError(f"VIGIL_DATA_DIR is {self.data_dir}: a path with a ? cannot hold the catalogue")
         if self.objects_url and not (self.objects_access_key and self.objects_secret_key):
             raise ValueError("VIGIL_OBJECTS_URL needs VIGIL_OBJECTS_ACCESS_KEY and VIGIL_OBJECTS_SECRET_KEY")
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("VIGIL_TLS_CERTIFICATE and VIGIL_TLS_KEY belong together: set both, or none")
         if self.min_image_side > self.max_image_side:
             raise ValueError("VIGIL_MIN_IMAGE_SIDE is larger than VIGIL_MAX_IMAGE_SIDE")
         return self
@@ -94,11 +111,28 @@ class Settings(BaseSettings):
         return self.catalogue_url or f"sqlite:///{self.data_dir.absolute() / 'catalogue.sqlite'}"
 
     @cached_property
+    def objects_key(self) -> tuple[str, str] | None:
+        """Id and secret of the access key of the S3 server that holds all objects."""
+        if self.objects_url is None or self.objects_access_key is None or self.objects_secret_key is None:
+            return None
+        return self.objects_access_key, self.objects_secret_key.get_secret_value()
+
+    @cached_property
     def objects_dir(self) -> Path:
         """Root of the directory object store: one folder per bucket."""
         return self.data_dir.absolute() / "objects"
 
     @cached_property
+    def minio_dir(self) -> Path:
+        """All that belongs to the MinIO of `vigil up`."""
+        return self.data_dir.absolute() / "minio"
+
+    @cached_property
     def weights(self) -> Path:
         """Directory searched for backbone weights."""
         return self.weights_dir or self.data_dir.absolute() / "weights"
+
+    @cached_property
+    def kms_keys(self) -> Path:
+        """Folder of the data keys."""
+        return (self.kms_keys_dir or self.data_dir / "kms-keys").absolute()

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from storage.access import AccessKeys
 from storage.catalogue import Catalogue
+from storage.data_keys import DataKeys
 from storage.database import Database
 from storage.directory_objects import DirectoryObjects
 from storage.hosting import Hosting
@@ -27,6 +28,7 @@ class Stores:
     jobs: Jobs
     hosting: Hosting
     objects: Objects
+    data_keys: DataKeys
     arns: Arns
 
 
@@ -45,13 +47,13 @@ def open_stores(settings: Settings) -> Stores:
         jobs=Jobs(database, settings),
         hosting=Hosting(catalogue, settings),
         objects=open_objects(settings),
+        data_keys=DataKeys(settings.kms_keys),
         arns=Arns(settings.region, settings.account),
     )
 
 
 def open_objects(settings: Settings) -> Objects:
     """The object store that the settings name: an S3 server, or folders in the data directory."""
-    if settings.objects_url is None:
+    if settings.objects_url is None or settings.objects_key is None:
         return DirectoryObjects(settings.objects_dir)
-    key, secret = settings.objects_access_key, settings.objects_secret_key
-    return MinioObjects(settings.objects_url, key or "", secret.get_secret_value() if secret else "", settings.region)
+    return MinioObjects(settings.objects_url, *settings.objects_key, settings.region)

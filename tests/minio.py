@@ -1,5 +1,6 @@
 """A MinIO server for the tests, on a free port with a folder of its own."""
 
+import base64
 import os
 import secrets
 import shutil
@@ -7,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -26,6 +27,7 @@ class Minio:
     port: int
     secret: str
     user: str = "vigil-tests"
+    encryption_key: str = field(default_factory=lambda: base64.b64encode(secrets.token_bytes(32)).decode())
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -36,6 +38,8 @@ class Minio:
         """Start it and wait until it takes requests."""
         assert PROGRAM is not None
         environment = {**os.environ, "MINIO_ROOT_USER": self.user, "MINIO_ROOT_PASSWORD": self.secret}
+        # Without a key MinIO refuses the objects that clients ask to be encrypted (ServerSideEncryption="AES256").
+        environment["MINIO_KMS_SECRET_KEY"] = f"tests:{self.encryption_key}"
         command = [PROGRAM, "server", "--quiet", "--address", f"127.0.0.1:{self.port}", str(self.folder)]
         self.process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait_until(self._live, 60, "MinIO to take requests")

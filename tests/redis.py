@@ -7,11 +7,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 import redis
 
 from tests.conftest import free_port, wait_until
 
 PROGRAM = shutil.which("redis-server") or shutil.which("valkey-server")
+needs_redis = pytest.mark.skipif(PROGRAM is None, reason="Redis is not tested: it is not installed")
+BROKERS = ["filesystem", pytest.param("redis", marks=needs_redis)]
 
 
 @dataclass
@@ -58,3 +61,13 @@ def running_redis(folder: Path) -> Iterator[Redis]:
         yield server
     finally:
         server.kill()
+
+
+@contextmanager
+def running_broker(name: str, folder: Path) -> Iterator[str | None]:
+    """One of BROKERS, empty. → its URL, or None for folders in the data directory"""
+    if name == "filesystem":
+        yield None
+        return
+    with running_redis(folder / "redis") as server:
+        yield server.url

@@ -1,8 +1,10 @@
 """A whole service for a test: `vigil up` as a user starts it, in a data directory of its own on a free port."""
 
 import os
+import random
 import re
 import signal
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -16,7 +18,8 @@ import psutil
 import pytest
 from botocore.config import Config
 
-from tests.conftest import free_port, wait_until
+from api.cli.service import port_is_free
+from tests.conftest import wait_until
 
 VIGIL = str(Path(sys.executable).with_name("vigil"))
 # Short leases: what was killed is missed after seconds. The defaults suit busy machines.
@@ -28,15 +31,21 @@ class Service:
 
     def __init__(self, data_dir: Path, port: int, environment: Mapping[str, str]) -> None:
         self.data_dir, self.port = data_dir, port
-        self._environment = {**os.environ, **environment}
-        self._log = data_dir.with_name("vigil.log")
+        self.environment = {**os.environ, **environment}
+        certificate = environment.get("VIGIL_TLS_CERTIFICATE")
+        self.url = f"{'https' if certificate else 'http'}://127.0.0.1:{port}"
+        self._trust = ssl.create_default_context(cafile=certificate)
+        # The test asks whether it is ready, whatever name its certificate is for.
+        self._trust.check_hostname = False
+        self._trust.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        self.log_file = data_dir.with_name("vigil.log")
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it and wait until it is ready."""
-        with self._log.open("ab") as log:
+        with self.log_file.open("ab") as log:
             command = [VIGIL, "up", "--data-dir", str(self.data_dir), "--port", str(self.port)]
-            self._process = subprocess.Popen(command, env=self._environment, stdout=log, stderr=subprocess.STDOUT)
+            self._process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=subprocess.STDOUT)
         wait_until(self._ready, 120, f"the service to be ready; its log:\n{self.log()}")
 
     def stop(self) -> int:
@@ -77,17 +86,22 @@ class Service:
                 found.append(process)
         return found
 
+    def exports(self) -> dict[str, str]:
+        """The variables that `vigil env` prints."""
+        command = [VIGIL, "env", "--data-dir", str(self.data_dir), "--port", str(self.port)]
+        printed = subprocess.run(command, env=self.environment, check=True, capture_output=True, text=True).stdout
+        return dict(re.findall(r"^export (\w+)='?([^'\n]*)'?$", printed, re.MULTILINE))
+
     def client(self, **options: Any) -> Any:
         """boto3, configured by what `vigil env` prints."""
-        command = [VIGIL, "env", "--data-dir", str(self.data_dir), "--port", str(self.port)]
-        printed = subprocess.run(command, env=self._environment, check=True, capture_output=True, text=True).stdout
-        names = dict(re.findall(r"^export (\w+)='?([^'\n]*)'?$", printed, re.MULTILINE))
+        names = self.exports()
         return boto3.client(
             "lookoutvision",
             endpoint_url=names["AWS_ENDPOINT_URL_LOOKOUTVISION"],
             aws_access_key_id=names["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=names["AWS_SECRET_ACCESS_KEY"],
             region_name=names["AWS_DEFAULT_REGION"],
+            verify=names.get("AWS_CA_BUNDLE"),
             config=Config(**options),
         )
 
@@ -99,7 +113,7 @@ class Service:
 
     def log(self) -> str:
         """The end of what the service has printed."""
-        return self._log.read_text(errors="replace")[-12000:] if self._log.exists() else ""
+        return self.log_file.read_text(errors="replace")[-12000:] if self.log_file.exists() else ""
 
     def running(self) -> bool:
         """Whether `vigil up` runs."""
@@ -110,18 +124,26 @@ class Service:
         if self._process.poll() is not None:
             pytest.fail(f"vigil up ended with {self._process.returncode}:\n{self.log()}")
         try:
-            return httpx.get(f"http://127.0.0.1:{self.port}/readyz", timeout=2).is_success
+            return httpx.get(f"{self.url}/readyz", timeout=2, verify=self._trust).is_success
         except httpx.HTTPError:
             return False
 
 
 @contextmanager
 def running_service(folder: Path, **environment: str) -> Iterator[Service]:
-    """A service that is stopped at the end, whatever happens."""
-    service = Service(folder / "data", free_port(), environment)
+    """A service that is stopped at the end, whatever happens. Its objects lie in folders, unless MinIO is asked for."""
+    objects = "auto" if "VIGIL_OBJECTS_URL" in environment else "directory"
+    service = Service(folder / "data", service_port(), {"VIGIL_OBJECTS": objects} | environment)
     service.start()
     try:
         yield service
     finally:
         if service.running():
             service.stop()
+
+
+def service_port() -> int:
+    """A port of which the next one, for S3, is free too. Outside of those that Linux gives to outgoing connections."""
+    ports = range(20_000, 30_000)
+    drawn = random.SystemRandom().sample(ports, len(ports))
+    return next(port for port in drawn if port_is_free(port) and port_is_free(port + 1))

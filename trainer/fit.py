@@ -3,16 +3,17 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-import psutil
 import torch
 from torch import Tensor
 
 from gpu.backbone import Backbone
 from gpu.fitting import Recipe, embed_all, fit_inspector
 from gpu.inspection import Inspector
+from gpu.pixel_histogram import PixelHistogram
 from storage.options import TrainingOptions
 from trainer.dataset import Labels, Sample, TrainingError, merge_labels, network_input
 from trainer.evaluation import Judged, PixelCounts
+from trainer.memory import available_memory
 from trainer.reading import Prepared, Progress, Reading
 
 _BATCH = 16  # images embedded or judged at a time
@@ -22,12 +23,13 @@ _MEMORY_SHARE = 0.7  # of the free memory: what the patch embeddings of a traini
 
 @dataclass(frozen=True)
 class Fit:
-    """What a training made. `pixels` is there for a segmentation model only."""
+    """What a training made. `pixels` and `histogram` are there for a segmentation model only."""
 
     inspector: Inspector
     references: Tensor
     judged: list[Judged]
     pixels: PixelCounts | None
+    histogram: PixelHistogram | None
     dimensions: tuple[int, int] | None  # (width, height) of the training images, where all have the same
 
 
@@ -55,13 +57,13 @@ class Fitting:
         same = sizes[0] if len(set(sizes)) == 1 else None
         try:
             inspector, references = self._train(train, size, labels)
-            judged, pixels = self._judge(inspector, test, labels)
+            judged, pixels, histogram = self._judge(inspector, test, labels)
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise TrainingError(
                 f"The {self._backbone.device.type.upper()} has too little memory for images of {size[1]} × {size[0]} "
                 "pixels. Choose a smaller vigil:image-size or vigil:coreset-ratio, or stop models on this machine."
             ) from error
-        return Fit(inspector, references, judged, pixels, same)
+        return Fit(inspector, references, judged, pixels, histogram, same)
 
     def _train(self, train: Sequence[Sample], size: tuple[int, int], labels: Labels | None) -> tuple[Inspector, Tensor]:
         normal = [sample for sample in train if not sample.anomalous]
@@ -72,7 +74,7 @@ class Fitting:
             anomalies.patches = normals.patches.new_empty(0, *normals.patches.shape[1:])
         inspector = fit_inspector(
             self._backbone,
-            Recipe(self._options.detector, self._options.coreset_ratio, self._options.seed),
+            self._recipe(),
             normals.patches,
             anomalies.patches,
             torch.stack(anomalies.masks) if labels else None,
@@ -81,6 +83,11 @@ class Fitting:
             lambda phase, fraction: self._progress(phase.capitalize(), fraction),
         )
         return inspector, torch.stack(normals.references + anomalies.references)
+
+    def _recipe(self) -> Recipe:
+        options = self._options
+        alarms = None if options.max_false_alarms is None else options.max_false_alarms / 1000
+        return Recipe(options.detector, options.coreset_ratio, options.seed, alarms)
 
     def _embed(self, samples: Sequence[Sample], size: tuple[int, int], labels: Labels | None, phase: str) -> _Embedded:
         made = _Embedded()
@@ -97,26 +104,27 @@ class Fitting:
                 self._progress(phase, done / len(samples))
                 yield torch.stack([item.image for item in batch])
 
-        limit = int(psutil.virtual_memory().available * _MEMORY_SHARE)
+        limit = int(available_memory() * _MEMORY_SHARE)
         made.patches = embed_all(self._backbone, images(), len(samples), limit_bytes=limit)
         return made
 
     def _judge(
         self, inspector: Inspector, test: Sequence[Sample], labels: Labels | None
-    ) -> tuple[list[Judged], PixelCounts | None]:
+    ) -> tuple[list[Judged], PixelCounts | None, PixelHistogram | None]:
         judged: list[Judged] = []
-        pixels = PixelCounts(labels.of_model) if labels else None
+        pixels, histogram = (PixelCounts(labels.of_model), PixelHistogram()) if labels else (None, None)
         for batch in _batches(self._reading.prepared(test, inspector.input_size, labels)):
             found = inspector.inspect([item.image for item in batch])
             for item, inspection in zip(batch, found, strict=True):
                 judged.append(Judged(item.sample, inspection.score, inspection.probability, inspection.is_anomalous))
                 # An anomalous image without a mask says nothing about its pixels.
                 unknown = item.sample.anomalous and item.mask is None
-                if pixels is not None and inspection.label_map is not None and not unknown:
+                if pixels and histogram and inspection.label_map is not None and not unknown:
                     truth = torch.zeros(inspector.input_size, dtype=torch.uint8) if item.mask is None else item.mask
                     pixels.add(inspection.label_map, truth)
+                    histogram.add(inspection.anomaly_map.unsqueeze(0), truth.unsqueeze(0))
             self._progress("Evaluating", len(judged) / len(test))
-        return judged, pixels
+        return judged, pixels, histogram
 
 
 def _batches(prepared: Iterator[Prepared]) -> Iterator[list[Prepared]]:

@@ -4,7 +4,7 @@ import logging
 from dataclasses import dataclass
 
 from storage import messages
-from storage.errors import Conflict, ManifestError, ObjectError
+from storage.errors import Conflict, ManifestError, ObjectError, Unreachable
 from storage.manifest import bucket_of, check_bucket, parse_manifest
 from storage.objects import OWN_BUCKET
 from storage.records import Dataset, DatasetStatus, Entry, Job
@@ -25,7 +25,10 @@ class _Source:
 
 
 def run(job: Job, stores: Stores) -> None:
-    """Import the manifest of the job into its data set, all of it or nothing."""
+    """Import the manifest of the job into its data set, all of it or nothing.
+
+    Raises Unreachable where the object store does not answer; then nothing is committed.
+    """
     dataset = stores.catalogue.dataset_by_id(job.payload["dataset"])
     if dataset is None:
         log.info("job %s: its data set was deleted", job.id)
@@ -36,6 +39,10 @@ def run(job: Job, stores: Stores) -> None:
     except (ManifestError, ObjectError) as error:
         log.info("job %s: refused: %s", job.id, error)
         _refuse(job, stores, dataset, f"{_source(job).name} cannot be imported: {error}.")
+    except Unreachable as error:
+        message = messages.DATASET_CREATING if "source" in job.payload else messages.DATASET_UPDATING
+        stores.catalogue.note_import(dataset, messages.waiting(message, "The import", error))
+        raise
     else:
         _commit(job, stores, dataset, entries)
     if "changes" in job.payload:
@@ -126,5 +133,5 @@ def _leave(job: Job, stores: Stores, error: Conflict) -> None:
 def _forget_changes(job: Job, stores: Stores) -> None:
     try:
         stores.objects.delete(OWN_BUCKET, job.payload["changes"])
-    except (ObjectError, OSError) as error:
+    except (ObjectError, Unreachable) as error:
         log.warning("job %s: its changes are applied but could not be removed: %s", job.id, error)

@@ -2,8 +2,12 @@
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version as installed_version
+
+from sqlalchemy.exc import OperationalError
 
 from gpu import artefact
 from gpu.backbone import load_backbone, resolve_backbone
@@ -11,17 +15,20 @@ from gpu.device import deterministic, select_device
 from gpu.fitting import MemoryNeeded
 from gpu.weights import WeightsError
 from storage import messages
-from storage.errors import Conflict, Missing, ObjectError, Unreachable
-from storage.objects import OWN_BUCKET, artefact_key, evaluation_key
+from storage.artefacts import put_artefact
+from storage.errors import Conflict, DataKeyError, Missing, ObjectError, Unreachable
+from storage.objects import evaluation_key
 from storage.options import TrainingOptions, parse_options
-from storage.records import Job, JobStatus, Model, ModelStatus, now
+from storage.records import Job, JobStatus, Model, ModelStatus, Stored, now
 from storage.stores import Stores
 from trainer import evaluation
 from trainer.dataset import Sample, TrainingError, check_counts, read_snapshot, split
 from trainer.fit import Fit, Fitting
 from trainer.reading import Reading
+from trainer.reliability import trust
 
 _ACTIONABLE = (TrainingError, ObjectError, WeightsError, MemoryNeeded)
+_PAUSE_SECONDS = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +46,7 @@ class Progress:
             return
         self._last = time.monotonic()
         message = f"{messages.MODEL_TRAINING} {phase}, {100 * min(fraction, 1):.0f} %."
-        self._stores.catalogue.note_progress(self._model.project, self._model.version, message)
+        _note(self._stores, self._model, message)
 
 
 def run(job: Job, stores: Stores) -> None:
@@ -55,15 +62,19 @@ def run(job: Job, stores: Stores) -> None:
         stores.jobs.finish(job)
         return
     try:
+        if model.kms_key_id is not None:
+            stores.data_keys.read(model.kms_key_id)  # found missing now, and not after the work
         train, test = _samples(job, stores, _options(model))
         fit = _fit(job, stores, model, train, test)
         _commit(job, stores, model, fit, len(train))
     except _ACTIONABLE as error:
         log.info("job %s: refused: %s", job.id, error)
         fail(job, stores, f"cannot be done. {error}")
+    except DataKeyError as error:
+        log.info("job %s: refused: %s", job.id, error)
+        fail(job, stores, f"cannot be done: {error}. Put the file of the key back, then train again.")
     except Unreachable as error:
-        waits = f"{messages.MODEL_TRAINING} The training waits and goes on by itself: {error}."
-        stores.catalogue.note_progress(model.project, model.version, waits)
+        _note(stores, model, messages.waiting(messages.MODEL_TRAINING, "The training", error))
         raise
     except Conflict as error:
         log.info("job %s: nothing to train: %s", job.id, error)
@@ -80,6 +91,13 @@ def fail(job: Job, stores: Stores, reason: str) -> None:
     except (Missing, Conflict) as error:
         log.info("job %s: no model to fail: %s", job.id, error)
         stores.jobs.finish(job, JobStatus.FAILED)
+
+
+def _note(stores: Stores, model: Model, message: str) -> None:
+    try:
+        stores.catalogue.note_progress(model, ModelStatus.TRAINING, message)
+    except OperationalError as error:
+        log.warning("%s/%d: the progress could not be told: %s", model.project, model.version, error)
 
 
 def _options(model: Model) -> TrainingOptions:
@@ -111,19 +129,31 @@ def _fit(job: Job, stores: Stores, model: Model, train: list[Sample], test: list
         return Fitting(reading, backbone, options, progress).fit(train, test)
 
 
+def _patiently(stores: Stores, model: Model, put: Callable[[], Stored]) -> Stored:
+    """Store what was made, for as long as it takes: the work need not be done again for a disk that was full."""
+    while True:
+        try:
+            return put()
+        except Unreachable as error:
+            log.warning("%s/%d waits: %s", model.project, model.version, error)
+            _note(stores, model, messages.waiting(messages.MODEL_TRAINING, "The training is done, but", error))
+            time.sleep(_PAUSE_SECONDS)
+
+
 def _commit(job: Job, stores: Stores, model: Model, fit: Fit, training_images: int) -> None:
     """Objects first, the one transaction that points at them last."""
     project, version, objects = model.project, model.version, stores.objects
     ended, arn = now(), stores.arns.model(project, version)
     figures = evaluation.metrics(fit.judged)
     data = artefact.save(fit.inspector, fit.references, installed_version("vigil"), fit.dimensions)
-    stored = objects.put(OWN_BUCKET, artefact_key(project, version, job.id, job.epoch), data)
-    result = evaluation.evaluation_result(arn, ended, training_images, len(fit.judged), figures, fit.pixels)
+    stored = _patiently(stores, model, lambda: put_artefact(stores, model, job, data))
+    trusted = trust(fit.judged, fit.histogram)
+    result = evaluation.evaluation_result(arn, ended, training_images, len(fit.judged), figures, fit.pixels, trusted)
     manifest = evaluation.evaluation_manifest(fit.judged, arn, project, version, ended)
-    written = {
-        what: objects.put(model.output_bucket, evaluation_key(model.output_prefix, what, project, version), content)
-        for what, content in (("Result", result), ("Manifest", manifest))
-    }
+    written: dict[str, Stored] = {}
+    for what, content in (("Result", result), ("Manifest", manifest)):
+        put = partial(objects.put, model.output_bucket, evaluation_key(model.output_prefix, what, project, version))
+        written[what] = _patiently(stores, model, partial(put, content))
     with stores.database.transaction():
         stores.catalogue.move_model(
             model,

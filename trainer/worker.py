@@ -9,20 +9,24 @@ import logging
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import FrameType
+from typing import Any
 
 import psutil
-from celery import Celery
+from celery import Celery, bootsteps
 from celery.signals import worker_process_init, worker_ready
 from celery.worker import state
 from sqlalchemy.exc import OperationalError
 
+from storage.database import is_full
 from storage.errors import Superseded, Unreachable
 from storage.jobs import DELETE, IMPORT, QUEUES, TASK, TRAIN, celery_app
 from storage.lifeline import die_with_parent
+from storage.pulse import Pulse
 from storage.records import Job
 from storage.settings import Settings
 from storage.stores import Stores, open_stores
@@ -63,7 +67,22 @@ class Worker:
                 log.warning("nothing was committed: %s", error)
             except Unreachable as error:
                 log.warning("job %s waits: %s", job.id, error)
-                self._stores.jobs.release(job)  # rung for again before long, and no try of the job's is used up
+                self._give_back(job)
+            except OperationalError as error:
+                if not is_full(error):
+                    raise
+                log.warning("job %s waits: the disk of the catalogue is full", job.id)
+                self._give_back(job)
+
+    def _give_back(self, job: Job) -> None:
+        """It is rung for again before long, and no try of it is used up; on a full disk this waits for room."""
+        while True:
+            try:
+                return self._stores.jobs.release(job)
+            except OperationalError as error:
+                if not is_full(error):
+                    raise
+                time.sleep(self._stores.settings.heartbeat_seconds)
 
     def _do(self, job: Job, handler: Handler) -> None:
         attempts = self._stores.settings.max_attempts
@@ -104,6 +123,7 @@ def create_app(settings: Settings, queue: str) -> Celery:
     handlers, lease, parent = handlers_of(queue), Lease(settings.heartbeat_seconds), os.getpid()
     worker = cache(lambda: Worker(open_stores(settings), handlers, lease))
     app = celery_app(settings)
+    app.steps["consumer"].add(_beating(Pulse(settings, queue), settings.heartbeat_seconds))
     app.conf.worker_lost_wait = 1.0  # seconds a dead child is waited for; its job's row tells what became of it
 
     @app.task(name=TASK)  # type: ignore[untyped-decorator]
@@ -118,11 +138,36 @@ def create_app(settings: Settings, queue: str) -> Celery:
     def begin_parent(**_: object) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, _stop)
-        Reaper(settings, queue, busy=lambda: bool(state.reserved_requests)).start()
+        Reaper(
+            settings,
+            queue,
+            busy=lambda: bool(state.reserved_requests),
+            heard=lambda: int(state.all_total_count[0]),
+            end=lambda: _end(1),
+        ).start()
 
     worker_process_init.connect(begin_child, weak=False)
     worker_ready.connect(begin_parent, weak=False)
     return app
+
+
+def _beating(pulse: Pulse, seconds: float) -> type[bootsteps.StartStopStep]:
+    """The part of the parent that beats as long as it listens to the broker."""
+
+    class Beating(bootsteps.StartStopStep):  # type: ignore[misc]
+        requires = ("celery.worker.consumer.tasks:Tasks",)
+
+        timer: Any = None
+
+        def start(self, consumer: Any) -> None:
+            pulse.beat()
+            self.timer = consumer.timer.call_repeatedly(seconds, pulse.beat)
+
+        def stop(self, _consumer: Any) -> None:
+            if self.timer is not None:  # it was never connected
+                self.timer.cancel()
+
+    return Beating
 
 
 def main() -> None:
@@ -131,7 +176,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="trainer.worker", description="Imports data sets or trains models.")
     parser.add_argument("--queue", required=True, choices=sorted(set(QUEUES.values())))
     queue: str = parser.parse_args().queue
-    logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {queue} %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(
+        level=logging.INFO, format=f"%(asctime)s {queue}[%(process)d] %(levelname)s %(name)s: %(message)s"
+    )
     # cuBLAS is reproducible only with this workspace, and reads it once, when the process starts using the GPU.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     app = create_app(Settings(), queue)
@@ -153,14 +200,18 @@ def main() -> None:
 
 
 def _stop(_signal: int, _frame: FrameType | None) -> None:
-    """Stop at once: the children give their jobs back, the broker's message does not matter."""
+    _end(0)
+
+
+def _end(status: int) -> None:
+    """End at once: the children give their jobs back, the broker's message does not matter."""
     children = psutil.Process().children()
     for child in children:
         child.send_signal(RELEASE)
     _, alive = psutil.wait_procs(children, timeout=_STOP_SECONDS)
     for child in alive:
         child.kill()
-    os._exit(0)
+    os._exit(status)
 
 
 if __name__ == "__main__":

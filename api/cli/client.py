@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 import httpx
 
+from api.cli.address import Address
 from api.cli.keys import first_key
 from api.cli.terminal import CommandError
 from api.signature import sign
@@ -73,12 +74,12 @@ class Detection:
 
 
 class Client:
-    """Calls the service at `endpoint` with an access key. Raises ServiceRefusal, and CommandError without an answer."""
+    """Calls the service at an address with an access key. Raises ServiceRefusal, and CommandError without an answer."""
 
-    def __init__(self, endpoint: str, key: AccessKey, region: str) -> None:
-        self.endpoint, self.key, self._region = endpoint.rstrip("/"), key, region
+    def __init__(self, address: Address, key: AccessKey, region: str) -> None:
+        self.endpoint, self.key, self._region = address.url, key, region
         # A proxy of the environment is for the internet; the service is on this machine.
-        self._http = httpx.Client(timeout=_SECONDS, trust_env=False)
+        self._http = httpx.Client(timeout=_SECONDS, trust_env=False, verify=address.trust)
 
     @classmethod
     def for_settings(cls, settings: Settings, *, environment: bool = True) -> Self:
@@ -88,13 +89,18 @@ class Client:
         id_, secret = (os.environ.get(name) for name in names)
         # Keys of the environment belong to its endpoint: without one they are keys of AWS itself.
         key = AccessKey(id_, secret, Role.ADMIN) if endpoint and id_ and secret else first_key(settings)
-        return cls(endpoint or f"http://127.0.0.1:{settings.port}", key, settings.region)
+        return cls(Address.elsewhere(endpoint) if endpoint else Address.local(settings), key, settings.region)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self._http.close()
+
+    @property
+    def port(self) -> int | None:
+        """The port of the service, where its address names one."""
+        return urlsplit(self.endpoint).port
 
     def projects(self) -> list[str]:
         """Names of all projects."""
@@ -194,7 +200,9 @@ class Client:
         signed = sign(method, base.netloc.decode(), path, query, headers, body, key, self._region)
         try:
             response = self._http.request(method, url, headers=signed, content=body)
-        except httpx.ConnectError:
+        except httpx.ConnectError as error:
+            if "[SSL" in str(error):
+                raise CommandError(f"The certificate of {self.endpoint} is not trusted: {error}") from None
             raise CommandError(f"Vigil does not answer at {self.endpoint}; start it with `vigil up`.") from None
         except httpx.HTTPError as error:
             reason = str(error) or type(error).__name__

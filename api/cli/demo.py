@@ -13,15 +13,17 @@ from typing import Annotated
 
 import typer
 
+from api.cli.address import Address
 from api.cli.client import Client, ModelState
 from api.cli.demo_images import SEED, Plan, make_plan
 from api.cli.demo_report import Times, report
 from api.cli.detection import Outcome, Picture, detect_all
 from api.cli.importing import import_samples
 from api.cli.models import EVALUATIONS, await_trained
+from api.cli.object_store import with_store
 from api.cli.options import read_settings
 from api.cli.parts import write_parts
-from api.cli.service import HOST, answers, port_is_free
+from api.cli.service import answers, port_is_free
 from api.cli.terminal import CommandError, progress, say
 from api.cli.waiting import await_all, await_model
 from storage.objects import OWN_BUCKET
@@ -31,7 +33,16 @@ from storage.stores import open_objects
 _PROJECT = "demo"
 _START_SECONDS, _STOP_SECONDS = 180.0, 30.0
 # A demonstration keeps to its own directory, whatever the environment says about a real one.
-_NOT_INHERITED = ("VIGIL_DATA_DIR", "VIGIL_PORT", "VIGIL_HOST", "VIGIL_CATALOGUE_URL", "VIGIL_BROKER_URL")
+_ELSEWHERE = (
+    "catalogue_url",
+    "broker_url",
+    "objects_url",
+    "objects_access_key",
+    "objects_secret_key",
+    "tls_certificate",
+    "tls_key",
+)
+_NOT_INHERITED = {f"VIGIL_{name.upper()}" for name in ("data_dir", "port", "host", *_ELSEWHERE)}
 
 Data = Annotated[
     Path | None,
@@ -50,7 +61,7 @@ def demo(data: Data = None, output: Output = Path("demo-output"), *, keep: Keep 
     with contextlib.ExitStack() as stack:
         place = Path(tempfile.mkdtemp(prefix="vigil-demo-"))
         stack.callback(_remove, place, keep=keep)
-        settings = read_settings(place / "data", _free_port(), catalogue_url=None, broker_url=None)
+        settings = read_settings(place / "data", _free_port(), **dict.fromkeys(_ELSEWHERE))
         plan = make_plan(data, settings) if data else None
         await_ready = stack.enter_context(_served(settings, place / "vigil.log"))
         if plan is None:
@@ -73,7 +84,7 @@ def _run(
 ) -> tuple[ModelState, list[Outcome]]:
     with progress() as bar:
         with times.step("import images"):
-            objects = open_objects(settings)
+            objects = open_objects(with_store(settings))
             for type_, samples in (("train", plan.train), ("test", plan.test)):
                 if samples:
                     for skipped in import_samples(client, objects, _PROJECT, type_, samples, bar):
@@ -109,7 +120,7 @@ def _served(settings: Settings, log: Path) -> Iterator[Callable[[], None]]:
 
     A CommandError on the way gets the end of the service's log.
     """
-    url = f"http://{HOST}:{settings.port}"
+    address = Address.local(settings)
     inherited = {name: value for name, value in os.environ.items() if name not in _NOT_INHERITED}
     # Processes that are killed leave their temporary files; here they go with everything else.
     inherited["TMPDIR"] = str(log.with_name("tmp"))
@@ -121,7 +132,8 @@ def _served(settings: Settings, log: Path) -> Iterator[Callable[[], None]]:
         service = subprocess.Popen(command, stdout=file, stderr=file, env=inherited, start_new_session=True)  # noqa: S603 - our own module
 
     def await_ready() -> None:
-        if not await_all(lambda: service.poll() is not None or answers(url), _START_SECONDS) or not answers(url):
+        await_all(lambda: service.poll() is not None or answers(address), _START_SECONDS)
+        if not answers(address):
             raise CommandError("The service did not start.")
 
     try:
@@ -138,9 +150,9 @@ def _served(settings: Settings, log: Path) -> Iterator[Callable[[], None]]:
 
 
 def _free_port() -> int:
-    """The service's usual port, or the next one that is free."""
+    """The service's usual port, or the next one that is free together with that of an object store."""
     first = int(Settings.model_fields["port"].default)
-    return next(port for port in range(first, first + 1000) if port_is_free(port))
+    return next(port for port in range(first, first + 1000) if port_is_free(port) and port_is_free(port + 1))
 
 
 def _remove(place: Path, *, keep: bool) -> None:

@@ -4,10 +4,11 @@ import importlib.util
 import json
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import PackageNotFoundError, version
@@ -20,12 +21,16 @@ from rich.table import Table
 from rich.text import Text
 from sqlalchemy.exc import SQLAlchemyError
 
+from api import tls
+from api.cli.address import Address
+from api.cli.object_store import GET_MINIO, describe_store, find_program, has_minio, kept_in, with_store
 from api.cli.options import DataDir, Port, read_settings
-from api.cli.service import HOST, port_is_free
-from api.cli.terminal import out
+from api.cli.service import port_is_free
+from api.cli.terminal import CommandError, out
 from storage.catalogue import Catalogue
+from storage.data_keys import DataKeys
 from storage.database import Database
-from storage.errors import StorageError
+from storage.errors import StorageError, Unreachable
 from storage.settings import Settings
 from storage.stores import open_objects
 
@@ -86,6 +91,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
     yield _disk(settings.data_dir)
     yield _catalogue(settings)
     yield _objects(settings)
+    yield _data_keys(settings)
+    yield from _certificate(settings)
     yield _port(settings)
 
 
@@ -194,25 +201,67 @@ def _catalogue(settings: Settings) -> Finding:
 
 
 def _objects(settings: Settings) -> Finding:
-    if not settings.data_dir.exists():
-        return Finding("Object store", Level.OK, "not there yet; `vigil up` makes it")
-    return _attempt("Object store", open_objects(settings).check, "can be written")
-
-
-def _attempt(what: str, check: Callable[[], None], good: str) -> Finding:
+    what, program = "Object store", find_program()
+    if kept_in(settings) is None and settings.objects_url is None:
+        if settings.objects == "directory" or (settings.objects == "auto" and program is None):
+            return Finding(what, Level.OK, "not there yet; `vigil up` makes folders", f"Optional, for S3: {GET_MINIO}.")
+        return Finding(what, Level.OK, f"not there yet; `vigil up` starts MinIO ({program})")
+    if has_minio(settings):
+        if program is None:
+            return Finding(what, Level.WRONG, "kept in MinIO, which is not found now", f"{GET_MINIO}.")
+        if port_is_free(settings.port + 1):
+            return Finding(what, Level.OK, f"MinIO ({program}) does not run now", "`vigil up` starts it.")
     try:
-        check()
-    except StorageError as error:
+        open_objects(with_store(settings)).check()
+    except Unreachable as error:
+        advice = "Look at the output of that server; for MinIO of `vigil up`, at the output of `vigil up`."
+        return Finding(what, Level.WRONG, str(error), advice)
+    except (StorageError, CommandError) as error:
         return Finding(what, Level.WRONG, str(error), "Give this user the right to write there, or make room.")
-    return Finding(what, Level.OK, good)
+    return Finding(what, Level.OK, f"can be used: {describe_store(settings)}")
+
+
+def _certificate(settings: Settings) -> Iterator[Finding]:
+    if settings.tls_certificate is None:
+        return
+    try:
+        tls.check(settings)
+    except tls.CertificateError as error:
+        advice = "Put right what VIGIL_TLS_CERTIFICATE and VIGIL_TLS_KEY name, or unset both."
+        yield Finding("Certificate", Level.WRONG, str(error), advice)
+    else:
+        yield Finding("Certificate", Level.OK, f"{settings.tls_certificate} can be used")
+
+
+def _data_keys(settings: Settings) -> Finding:
+    keys = DataKeys(settings.kms_keys)
+    names, problems = list(keys.names()), []
+    for name in names:
+        try:
+            keys.read(f"alias/{name}")
+        except StorageError as error:
+            problems.append(str(error))
+    if problems:
+        return Finding("Data keys", Level.WRONG, "; ".join(problems), "Put the files back from your backup.")
+    if exposed := keys.exposed():
+        advice = f"chmod -R go= {shlex.quote(str(keys.folder))}"
+        return Finding("Data keys", Level.WARNING, f"others may read {', '.join(map(str, exposed))}", advice)
+    if not names:
+        return Finding("Data keys", Level.OK, "none; `vigil kms create NAME` makes one for KmsKeyId")
+    return Finding("Data keys", Level.OK, f"{', '.join(names)} in {keys.folder}", "Keep a backup of this folder.")
 
 
 def _port(settings: Settings) -> Finding:
-    url = f"http://{HOST}:{settings.port}"
     if port_is_free(settings.port):
         return Finding("Port", Level.OK, f"{settings.port} is free; Vigil does not run there", "`vigil up` starts it.")
     try:
-        answer = httpx.get(f"{url}/readyz", timeout=5, trust_env=False)
+        address = Address.local(settings)
+    except tls.CertificateError:
+        text = f"{settings.port} is taken; whether by Vigil cannot be seen without its certificate"
+        return Finding("Port", Level.WARNING, text)
+    url = address.url
+    try:
+        answer = httpx.get(f"{url}/readyz", timeout=5, trust_env=False, verify=address.trust)
     except httpx.HTTPError:
         answer = None
     if answer is not None and answer.is_success:

@@ -14,6 +14,7 @@ from api.cli.client import Client
 from api.cli.folder import Folder, Sample, Skipped, read_folder
 from api.cli.keys import owns_key
 from api.cli.masks import colour_of, coloured_mask
+from api.cli.object_store import with_store
 from api.cli.options import DataDir, Port, connect, read_settings
 from api.cli.terminal import CommandError, out, progress, say
 from api.cli.waiting import await_dataset
@@ -70,8 +71,10 @@ def import_(
                 "name its directory with --data-dir, so that the images are copied to where it looks for them."
             )
         skipped = list(found.skipped)
+        # A MinIO of the service's own is found by the port of the service that was found.
+        objects = open_objects(with_store(read_settings(data_dir, port or client.port)))
         for type_, samples in _targets(found, dataset):
-            skipped += import_samples(client, open_objects(settings), project, type_, samples, bar)
+            skipped += import_samples(client, objects, project, type_, samples, bar)
     for item in skipped[:_SHOWN]:
         say(f"Skipped: {item.name} {item.reason}.")
     if len(skipped) > _SHOWN:

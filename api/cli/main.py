@@ -7,8 +7,9 @@ import typer
 from sqlalchemy.exc import SQLAlchemyError
 from typer.core import TyperGroup
 
-from api.cli import access, demo, detection, doctor, importing, models, overview, supervisor
+from api.cli import access, demo, detection, doctor, importing, kms, models, overview, service_model, supervisor
 from api.cli.terminal import CommandError, err
+from api.tls import CertificateError
 from storage.errors import StorageError
 
 
@@ -18,7 +19,7 @@ class _Boundary(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except (CommandError, StorageError) as error:
+        except (CommandError, StorageError, CertificateError) as error:
             message = str(error)
         except SQLAlchemyError as error:
             message = (
@@ -71,6 +72,8 @@ app.command()(overview.status)
 app.command("list")(overview.list_)
 app.command()(doctor.doctor)
 app.add_typer(access.app, name="keys")
+app.add_typer(kms.app, name="kms")
+app.command()(service_model.service_model)
 app.command()(demo.demo)
 
 if __name__ == "__main__":

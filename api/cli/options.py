@@ -16,7 +16,7 @@ DataDir = Annotated[
 ]
 Port = Annotated[
     int | None,
-    typer.Option("--port", min=1, max=65535, help="Port of the service. Default: VIGIL_PORT, or 7580."),
+    typer.Option("--port", min=1, max=65534, help="Port of the service. Default: VIGIL_PORT, or 7580."),
 ]
 Project = Annotated[str, typer.Argument(help="Name of the project.", show_default=False)]
 

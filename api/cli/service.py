@@ -4,7 +4,7 @@ import fcntl
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,16 +14,17 @@ from typing import TextIO
 import httpx
 import psutil
 
+from api.cli.address import HOST, Address
 from api.cli.terminal import CommandError, say
 from storage.lifeline import spawn
 from storage.settings import Settings
 from storage.stores import open_stores
 
-HOST = "127.0.0.1"
 # A predecessor that was killed leaves children that need half a second to notice it, and a moment to go.
 _PORT_SECONDS = 5.0
 _STOP_SECONDS = 15.0
 _LONGEST_BACKOFF = 30.0
+_LONG_LIFE = 10.0  # seconds after which an end is no failure to start
 _TRIES_BEFORE_READY = 5
 
 
@@ -34,6 +35,7 @@ class Child:
     name: str
     module: str
     arguments: tuple[str, ...] = ()
+    own: Mapping[str, str] = field(default_factory=dict)  # variables that no other child has
     process: Popen[bytes] | None = None
     failures: int = 0
     started: float = 0.0
@@ -41,13 +43,14 @@ class Child:
 
     def start(self, environment: dict[str, str]) -> None:
         """Start the process."""
-        self.process, self.started = spawn(self.module, self.arguments, environment), time.monotonic()
+        self.process = spawn(self.module, self.arguments, {**environment, **self.own})
+        self.started = time.monotonic()
 
     def tend(self, environment: dict[str, str]) -> None:
         """Start it again when it ended: at once after a long life, with growing patience after a short one."""
         moment = time.monotonic()
         if self.process is not None and (code := self.process.poll()) is not None:
-            self.failures = 1 if moment - self.started > 2 * _LONGEST_BACKOFF else self.failures + 1
+            self.failures = 1 if moment - self.started > _LONG_LIFE else self.failures + 1
             wait = min(2.0 ** (self.failures - 1), _LONGEST_BACKOFF)
             self.process, self.again_at = None, moment + wait
             say(f"The {self.name} process {_how(code)}; it is started again in {wait:.0f} s.")
@@ -56,10 +59,10 @@ class Child:
 
 
 class Service:
-    """Starts, watches and stops the children. The stores are opened first, and the first access key is made."""
+    """Starts, watches and stops the children; `store` is the object store, where it is one of them."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.url = f"http://{HOST}:{settings.port}"
+    def __init__(self, settings: Settings, store: Child | None) -> None:
+        self.address = Address.local(settings)
         self._environment = {
             # A file api.py in the folder where a user starts Vigil is not ours.
             "PYTHONSAFEPATH": "1",
@@ -67,7 +70,15 @@ class Service:
             "VIGIL_HOST": HOST,
             "VIGIL_PORT": str(settings.port),
         }
+        if settings.objects_url and settings.objects_access_key and settings.objects_secret_key:
+            self._environment |= {
+                "VIGIL_OBJECTS_URL": settings.objects_url,
+                "VIGIL_OBJECTS_ACCESS_KEY": settings.objects_access_key,
+                "VIGIL_OBJECTS_SECRET_KEY": settings.objects_secret_key.get_secret_value(),
+            }
+        self._stores = [store] if store else []
         self._children = [
+            *self._stores,
             Child("API", "api.main"),
             Child("training", "trainer.worker", ("--queue", "training")),
             Child("import", "trainer.worker", ("--queue", "short")),
@@ -92,26 +103,19 @@ class Service:
                     f"The {child.name} process ended {child.failures} times at the start; the reason is in the lines "
                     "above. `vigil doctor` checks the machine."
                 )
-        return answers(self.url)
+        return answers(self.address)
 
     def stop(self) -> None:
-        """Ask all children to end, and wait for them and for what they started; after 15 s end what is left."""
-        running = [child.process for child in self._children if child.process is not None]
-        family = [process for child in running for process in _family(child.pid)]
-        for process in running:
-            process.terminate()
-        _, left = psutil.wait_procs(family, _STOP_SECONDS)
-        for process in left:
-            process.kill()
-        psutil.wait_procs(left, _STOP_SECONDS)
-        for process in running:
-            process.wait()
+        """Ask all children to end, the object store last, and wait for them."""
+        # What the others write while they end still needs its place.
+        _end(child for child in self._children if child not in self._stores)
+        _end(self._stores)
 
 
-def answers(url: str) -> bool:
+def answers(address: Address) -> bool:
     """Whether a service at this address says that it is ready."""
     try:
-        return httpx.get(f"{url}/readyz", timeout=2.0, trust_env=False).is_success
+        return httpx.get(f"{address.url}/readyz", timeout=2.0, trust_env=False, verify=address.trust).is_success
     except httpx.HTTPError:
         return False
 
@@ -120,8 +124,7 @@ def prepare(settings: Settings) -> None:
     """Bring the catalogue to the newest schema and make the first access key where there is none."""
     stores = open_stores(settings)
     try:
-        if stores.keys.first() is None:
-            stores.keys.create()
+        stores.keys.create_first(settings.objects_key)
     finally:
         stores.database.close()
 
@@ -146,13 +149,25 @@ def locked(data_dir: Path) -> Iterator[None]:
         yield
 
 
-def await_port(port: int) -> None:
+def is_running(data_dir: Path) -> bool:
+    """Whether a `vigil up` holds the data directory."""
+    try:
+        with (data_dir / "vigil.lock").open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        pass
+    return False
+
+
+def await_port(port: int, what: str = "") -> None:
     """Wait up to 5 s until the port can be taken. Raises CommandError where another program keeps it."""
     deadline = time.monotonic() + _PORT_SECONDS
     while not port_is_free(port):
         if time.monotonic() > deadline:
             raise CommandError(
-                f"Port {port} of this machine is taken by another program. Choose another one with --port, "
+                f"Port {port} of this machine{what} is taken by another program. Choose another one with --port, "
                 f"or end that program (`ss -ltnp 'sport = :{port}'` names it)."
             )
         time.sleep(0.1)
@@ -167,6 +182,20 @@ def port_is_free(port: int) -> bool:
         except OSError:
             return False
         return True
+
+
+def _end(children: Iterable[Child]) -> None:
+    """Ask children to end, and wait for them and for what they started; after 15 s end what is left."""
+    running = [child.process for child in children if child.process is not None]
+    family = [process for child in running for process in _family(child.pid)]
+    for process in running:
+        process.terminate()
+    _, left = psutil.wait_procs(family, _STOP_SECONDS)
+    for process in left:
+        process.kill()
+    psutil.wait_procs(left, _STOP_SECONDS)
+    for process in running:
+        process.wait()
 
 
 def _family(pid: int) -> list[psutil.Process]:

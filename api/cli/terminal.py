@@ -1,5 +1,7 @@
 """What the commands write to: results go to stdout, progress and messages to stderr."""
 
+from contextlib import suppress
+
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
@@ -14,7 +16,8 @@ class CommandError(Exception):
 
 def say(message: str) -> None:
     """A line about what happens, on stderr."""
-    err.print(message, soft_wrap=True)
+    with suppress(OSError):  # a full disk under the log does not end the service
+        err.print(message, soft_wrap=True)
 
 
 def progress() -> Progress:

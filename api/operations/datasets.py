@@ -17,8 +17,6 @@ from storage.jobs import IMPORT
 from storage.objects import OWN_BUCKET, changes_key
 from storage.records import DatasetStatus
 
-LARGEST_CHANGES = 10_485_760
-
 
 @operation("POST", "/projects/{projectName}/datasets", status=202, errors=QUOTA, token=True)
 def create_dataset(
@@ -78,15 +76,15 @@ def list_dataset_entries(
     stores: StoresDep,
     labeled: Annotated[bool | None, Query()] = None,
     anomalyClass: Annotated[shapes.AnomalyClassFilter | None, Query()] = None,
-    createdBefore: Annotated[shapes.QueryTime | None, Query()] = None,
-    createdAfter: Annotated[shapes.QueryTime | None, Query()] = None,
+    beforeCreationDate: Annotated[shapes.QueryTime | None, Query(alias="createdBefore")] = None,
+    afterCreationDate: Annotated[shapes.QueryTime | None, Query(alias="createdAfter")] = None,
     nextToken: NextToken = None,
     maxResults: MaxResults = DEFAULT_PAGE,
     sourceRefContains: Annotated[shapes.QueryString | None, Query()] = None,
 ) -> shapes.ListDatasetEntriesResponse:
     """List the manifest lines of a data set. Dates are those at which an entry was added or last changed."""
     dataset = stores.catalogue.dataset(projectName, datasetType)
-    only = EntryFilter(labeled, anomalyClass, createdBefore, createdAfter, sourceRefContains)
+    only = EntryFilter(labeled, anomalyClass, beforeCreationDate, afterCreationDate, sourceRefContains)
     found = stores.catalogue.entries(dataset, only, number_cursor(nextToken) or 0, maxResults + 1)
     page = found[:maxResults]
     return shapes.ListDatasetEntriesResponse(
@@ -103,13 +101,10 @@ def update_dataset_entries(
     stores: StoresDep,
 ) -> shapes.UpdateDatasetEntriesResponse:
     """Add entries, or replace those with the same source-ref, by a job: all of the changes, or none."""
-    if not body.Changes or len(body.Changes) > LARGEST_CHANGES:
-        raise ValidationException(
-            f"Changes has {len(body.Changes):,} bytes; 1 to {LARGEST_CHANGES:,} are allowed, send more in several calls"
-        )
     dataset = stores.catalogue.dataset(projectName, datasetType)
     stores.catalogue.move_dataset(dataset, DatasetStatus.UPDATE_IN_PROGRESS, messages.DATASET_UPDATING)
     job = str(uuid.uuid4())
+    stores.database.after_rollback(lambda: stores.objects.delete(OWN_BUCKET, changes_key(job)))
     stores.objects.put(OWN_BUCKET, changes_key(job), body.Changes)
     stores.jobs.submit(IMPORT, {"dataset": dataset.id, "changes": changes_key(job)}, job)
     return shapes.UpdateDatasetEntriesResponse(Status=DatasetStatus.UPDATE_IN_PROGRESS)

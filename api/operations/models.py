@@ -7,6 +7,7 @@ from api.operation import QUOTA, operation
 from api.operations.projects import MaxResults, NextToken
 from api.paging import DEFAULT_PAGE, next_token, number_cursor
 from storage import messages
+from storage.errors import DataKeyError
 from storage.jobs import DELETE, TRAIN
 from storage.manifest import write_manifest
 from storage.objects import OWN_BUCKET, evaluation_key, snapshot_key
@@ -27,6 +28,7 @@ def create_model(
 ) -> shapes.CreateModelResponse:
     """Queue the training of the project's next model version, on its data sets as they are now."""
     tags = tags_of(body.Tags or [])
+    _check_key(body.KmsKeyId, stores)
     datasets = {dataset.type: dataset for dataset in stores.catalogue.datasets(projectName)}
     _check_datasets(projectName, datasets, stores)
     _check_quota(stores)
@@ -122,6 +124,17 @@ def tags_of(tags: list[shapes.Tag]) -> dict[str, str]:
     except ValueError as error:
         raise ValidationException(str(error)) from None
     return found
+
+
+def _check_key(key_id: str | None, stores: Stores) -> None:
+    if key_id is not None:
+        try:
+            stores.data_keys.read(key_id)
+        except DataKeyError as error:
+            raise ValidationException(
+                f"KmsKeyId cannot be used: {error}. Data keys lie in {stores.data_keys.folder} on the machine that "
+                "Vigil runs on; `vigil kms create NAME` makes one there"
+            ) from None
 
 
 def _check_datasets(project: str, datasets: dict[str, Dataset], stores: Stores) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import Query
 
 from api import shapes
-from api.deps import StoresDep
+from api.deps import CallerDep, StoresDep
 from api.operation import QUOTA, operation
 from api.paging import DEFAULT_PAGE, cursor, next_token
 from storage.records import Dataset, Project
@@ -35,12 +35,12 @@ def describe_project(projectName: shapes.ProjectNameText, stores: StoresDep) -> 
     return shapes.DescribeProjectResponse(ProjectDescription=description)
 
 
-@operation("GET", "/projects")
+@operation("GET", "/projects", narrows=True)
 def list_projects(
-    stores: StoresDep, nextToken: NextToken = None, maxResults: MaxResults = DEFAULT_PAGE
+    stores: StoresDep, caller: CallerDep, nextToken: NextToken = None, maxResults: MaxResults = DEFAULT_PAGE
 ) -> shapes.ListProjectsResponse:
     """List the projects in the order of their names."""
-    found = stores.catalogue.projects(cursor(nextToken) or "", maxResults + 1)
+    found = stores.catalogue.projects(cursor(nextToken) or "", maxResults + 1, caller.projects)
     page = found[:maxResults]
     return shapes.ListProjectsResponse(
         Projects=[_metadata(project, stores) for project in page],

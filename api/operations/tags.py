@@ -6,7 +6,7 @@ from urllib.parse import unquote
 from fastapi import Query
 
 from api import shapes
-from api.deps import StoresDep
+from api.deps import StoresDep, model_of
 from api.errors import ResourceNotFoundException, ServiceQuotaExceededException, ValidationException
 from api.operation import QUOTA, operation
 from api.operations.models import tags_of
@@ -27,11 +27,11 @@ def tag_resource(
     _refuse_own(tags)
     with stores.database.transaction():
         model = _tagged(resourceArn, stores)
-        if len(stores.catalogue.tags(model.project, model.version) | tags) > MOST_TAGS:
+        if len(stores.catalogue.tags.of(model.project, model.version) | tags) > MOST_TAGS:
             raise ServiceQuotaExceededException(
                 f"a model may have {MOST_TAGS} tags; remove some first", "tags-per-model", ResourceType="MODEL"
             )
-        stores.catalogue.put_tags(model.project, model.version, tags)
+        stores.catalogue.tags.put(model.project, model.version, tags)
     return shapes.EmptyResponse()
 
 
@@ -43,7 +43,7 @@ def untag_resource(
     _refuse_own(tagKeys)
     with stores.database.transaction():
         model = _tagged(resourceArn, stores)
-        stores.catalogue.remove_tags(model.project, model.version, tagKeys)
+        stores.catalogue.tags.remove(model.project, model.version, tagKeys)
     return shapes.EmptyResponse()
 
 
@@ -51,13 +51,13 @@ def untag_resource(
 def list_tags_for_resource(resourceArn: shapes.TagArn, stores: StoresDep) -> shapes.ListTagsForResourceResponse:
     """List the tags of a model in the order of their keys."""
     model = _tagged(resourceArn, stores)
-    tags = stores.catalogue.tags(model.project, model.version)
+    tags = stores.catalogue.tags.of(model.project, model.version)
     return shapes.ListTagsForResourceResponse(Tags=[shapes.Tag(Key=key, Value=tags[key]) for key in tags])
 
 
 def _tagged(arn: str, stores: Stores) -> Model:
+    place = model_of(arn, stores.arns)
     arn = unquote(arn)
-    place = stores.arns.parse_model(arn)
     if place is None:
         raise ValidationException(f"'{arn}' is not the ARN of a model; only models have tags")
     try:

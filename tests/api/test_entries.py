@@ -76,7 +76,7 @@ def test_a_data_set_that_is_not_there_is_named(lookout: Any, project: str) -> No
 
 
 def test_ten_megabytes_of_changes_are_taken_and_one_byte_more_is_not(lookout: Any, train: str) -> None:
-    with assert_refused("ValidationException", "10,485,760 are allowed"):
+    with assert_refused("ValidationException", "Changes must be 1 to 10,485,760 bytes"):
         lookout.update_dataset_entries(ProjectName=train, DatasetType="train", Changes=b" " * 10_485_761)
     with assert_refused("ValidationException", "larger than 16,777,216 bytes"):
         lookout.update_dataset_entries(ProjectName=train, DatasetType="train", Changes=b" " * 13_000_000)

@@ -22,8 +22,9 @@ def ready(stores: Stores, project: str) -> str:
     return project
 
 
-def test_create_model_answers_202_and_the_model_trains(lookout: Any, ready: str) -> None:
+def test_create_model_answers_202_and_the_model_trains(lookout: Any, stores: Stores, ready: str) -> None:
     before = datetime.now(UTC)
+    stores.data_keys.create("a")
     answer = lookout.create_model(
         ProjectName=ready, OutputConfig=OUT, Description="line-3", KmsKeyId="alias/a", Tags=[]
     )
@@ -150,6 +151,10 @@ def test_a_model_is_deleted_only_at_rest(lookout: Any, stores: Stores, project: 
         ({"KmsKeyId": "_a"}, "KmsKeyId must be"),
         ({"KmsKeyId": "a b"}, "KmsKeyId must be"),
         ({"KmsKeyId": "k" * 2049}, "KmsKeyId must be"),
+        ({"KmsKeyId": "lost"}, r"no data key 'lost': the file .*/kms-keys/lost\.key does not exist.*`vigil kms create"),
+        ({"KmsKeyId": "arn:aws:kms:eu-central-1:1:key/../secret"}, r"kms-keys/\.\.%2Fsecret\.key does not exist"),
+        ({"KmsKeyId": "arn:aws:s3:::bucket/a"}, "not of the form NAME, alias/NAME"),
+        ({"KmsKeyId": "k" * 2048}, "too long"),
         ({"OutputConfig": {"S3Location": {"Bucket": "a b"}}}, r"OutputConfig\.S3Location\.Bucket must be"),
         ({"OutputConfig": {"S3Location": {"Bucket": "b" * 64}}}, r"Bucket must be"),
         ({"OutputConfig": {"S3Location": {"Bucket": "out", "Prefix": "/p"}}}, r"Prefix must be"),

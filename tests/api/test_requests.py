@@ -198,7 +198,7 @@ def test_a_wrong_key_file_is_an_internal_error_that_tells_nothing(fresh: Any, st
     other = stores.keys.create()
     with service.stores.database.transaction() as connection:
         connection.execute(
-            sa.text("INSERT INTO access_key SELECT :id, sealed_secret, role, created FROM access_key"),
+            sa.text("INSERT INTO access_key SELECT :id, sealed_secret, role, created, projects FROM access_key"),
             {"id": other.id},
         )
     with pytest.raises(Exception, match="InternalServerException") as caught:

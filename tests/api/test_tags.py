@@ -167,4 +167,4 @@ def test_tags_go_with_their_model(lookout: Any, stores: Stores, arn: str, projec
     lookout.tag_resource(ResourceArn=arn, Tags=tags({"a": "1"}))
     lookout.delete_model(ProjectName=project, ModelVersion="1")
     stores.catalogue.delete_model(stores.catalogue.model(project, 1))
-    assert stores.catalogue.tags(project, 1) == {}
+    assert stores.catalogue.tags.of(project, 1) == {}

@@ -24,7 +24,8 @@ def lines(service: Service) -> list[str]:
 
 def test_what_it_prints_and_starts(service: Service) -> None:
     wait_until(lambda: f"Vigil listens on http://127.0.0.1:{service.port}\n" in service.log(), 30, "the address")
-    wait_until(lambda: f"Data directory: {service.data_dir}\n`vigil env` prints" in service.log(), 30, "the rest")
+    place = f"Data directory: {service.data_dir}\nObjects: folders in {service.data_dir}/objects\n`vigil env` prints"
+    wait_until(lambda: place in service.log(), 30, "the rest")
     assert service.data_dir.stat().st_mode & 0o077 == 0
     wait_until(lambda: all(any(name in line for line in lines(service)) for name in CHILDREN), 60, "all children")
 

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import wait_until
+from tests.minio import PROGRAM
 from tests.service import VIGIL
 
 SCORES = r"F1 (\d\.\d{3}), precision \d\.\d{3}, recall \d\.\d{3}"
@@ -39,6 +40,7 @@ def place(tmp_path: Path) -> Path:
 def environment(place: Path) -> dict[str, str]:
     # A user's own settings, which the demonstration must leave alone.
     own = {"VIGIL_DATA_DIR": str(place.parent / "own"), "VIGIL_CATALOGUE_URL": "sqlite:////nonexistent/catalogue"}
+    own |= {"VIGIL_OBJECTS_URL": "http://nowhere.invalid", "VIGIL_OBJECTS": "minio" if PROGRAM else "directory"}
     return {**os.environ, **own, "TMPDIR": str(place), "COLUMNS": "120"}
 
 

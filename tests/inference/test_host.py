@@ -1,6 +1,7 @@
 """A real host with real replicas: what is wanted comes to run, whatever is killed."""
 
 import signal
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -15,15 +16,15 @@ from storage.records import Model, ModelStatus
 from tests.conftest import wait_until
 from tests.trainer.plant import Plant, environment, part
 
-Start = Callable[[], "subprocess.Popen[bytes]"]
+Start = Callable[..., "subprocess.Popen[bytes]"]
 
 
 @pytest.fixture
 def start(plant: Plant) -> Iterator[Start]:
     started: list[subprocess.Popen[bytes]] = []
 
-    def begin() -> "subprocess.Popen[bytes]":
-        started.append(spawn("inference.host", environment=environment(plant.settings)))
+    def begin(**more: str) -> "subprocess.Popen[bytes]":
+        started.append(spawn("inference.host", environment=environment(plant.settings) | more))
         return started[-1]
 
     yield begin
@@ -132,3 +133,23 @@ def test_damaged_artefact_fails_with_the_reason(plant: Plant, start: Start, trai
     assert failed.message.startswith("The model cannot be hosted. ")
     assert "is damaged" in failed.message
     wait_until(lambda: plant.stores.hosting.units() == [], 30, "the unit to be released")
+
+
+def test_replicas_that_listen_everywhere_are_reached_by_the_name_of_the_machine(
+    plant: Plant, start: Start, trained: dict[bool, bytes]
+) -> None:
+    start(VIGIL_REPLICA_ADDRESS="0.0.0.0")  # noqa: S104 - what a container sets
+    plant.stores.hosting.start(trained_model(plant, trained[False]), 1, None)
+    wait_for(plant, ModelStatus.HOSTED)
+    ((replica, address),) = addresses(plant)
+    name, _, port = address.rpartition(":")
+    assert name == socket.gethostname()
+    assert healthy(replica, f"127.0.0.1:{port}")
+
+
+def test_a_host_shows_its_pulse(plant: Plant, start: Start) -> None:
+    start()
+    pulse = plant.settings.data_dir / "pulse" / "inference"
+    wait_until(pulse.exists, 60, "the host's pulse")
+    first = pulse.stat().st_mtime
+    wait_until(lambda: pulse.stat().st_mtime > first, 60, "the next beat")

@@ -18,7 +18,13 @@ def postgres() -> Iterator[Postgres]:
         yield server
 
 
+@pytest.fixture
+def broker() -> str | None:
+    """Folders, where a test does not say otherwise."""
+    return None
+
+
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=needs_postgres)])
-def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+def settings(request: pytest.FixtureRequest, broker: str | None, tmp_path: Path) -> Settings:
     url = None if request.param == "sqlite" else request.getfixturevalue("postgres").database()
-    return Settings(data_dir=tmp_path / "data", catalogue_url=url, replica_wait_seconds=1)
+    return Settings(data_dir=tmp_path / "data", catalogue_url=url, broker_url=broker, replica_wait_seconds=1)

@@ -47,7 +47,7 @@ def test_a_model_is_read_back_as_it_was_written(stores: Stores) -> None:
     )
     stores.catalogue.create_model(written, {"b": "2", "a": "1"})
     assert stores.catalogue.model("p", 3) == written
-    assert list(stores.catalogue.tags("p", 3).items()) == [("a", "1"), ("b", "2")]
+    assert list(stores.catalogue.tags.of("p", 3).items()) == [("a", "1"), ("b", "2")]
     bare = Model("p", 4, ModelStatus.TRAINING, "", MOMENT, "out")
     stores.catalogue.create_model(bare, {})
     assert stores.catalogue.models("p") == [bare, written]
@@ -151,7 +151,7 @@ def test_progress_is_told_only_of_a_model_in_training(stores: Stores) -> None:
     stores.catalogue.create_project("p")
     for status in (ModelStatus.TRAINING, ModelStatus.TRAINED):
         found = model(stores, "p", status)
-        stores.catalogue.note_progress("p", found.version, "fitting, 40%")
+        stores.catalogue.note_progress(found, ModelStatus.TRAINING, "fitting, 40%")
     assert [m.message for m in stores.catalogue.models("p")] == ["arranged", "fitting, 40%"]
 
 

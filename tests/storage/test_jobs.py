@@ -4,19 +4,29 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from threading import Barrier
 
 import pytest
+from kombu.exceptions import ChannelError
 
 from storage import schema
 from storage.errors import Superseded
-from storage.jobs import DELETE, IMPORT, TRAIN
+from storage.jobs import DELETE, IMPORT, TRAIN, Jobs, celery_app
 from storage.records import Job, JobStatus, now
 from storage.settings import Settings
 from storage.stores import Stores
+from tests.redis import BROKERS, needs_redis, running_broker, running_redis
 from tests.storage.arrange import abandoned
+
+
+@pytest.fixture(params=BROKERS)
+def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str | None]:
+    """Every test of jobs runs on each broker too."""
+    with running_broker(request.param, tmp_path) as url:
+        yield url
 
 
 def lapse(stores: Stores, id_: str) -> None:
@@ -179,24 +189,45 @@ def test_waiting_jobs_are_listed_by_queue_oldest_first(stores: Stores) -> None:
     assert [id_ for id_, _ in stores.jobs.waiting("short")] == imports
 
 
-def bells(settings: Settings) -> list[Path]:
-    return list((settings.data_dir / "broker" / "messages").iterdir())
+def bells(settings: Settings) -> int:
+    """How many messages wait in the queue of trainings."""
+    with celery_app(settings).connection() as connection, closing(connection.SimpleQueue("training")) as queue:
+        try:
+            return int(queue.qsize())
+        except ChannelError:
+            return 0  # Redis knows a queue only once something was put into it
 
 
 def test_the_bell_rings_after_the_commit_and_not_without_it(settings: Settings, stores: Stores) -> None:
     with stores.database.transaction():
         stores.jobs.submit(TRAIN, {})
-        assert bells(settings) == []
-    assert len(bells(settings)) == 1
+        assert bells(settings) == 0
+    assert bells(settings) == 1
     with abandoned(stores.database.transaction()):
         stores.jobs.submit(TRAIN, {})
-    assert len(bells(settings)) == 1
+    assert bells(settings) == 1
     assert len(stores.jobs.waiting("training")) == 1
 
 
-def test_a_bell_that_cannot_be_rung_loses_no_job(settings: Settings, stores: Stores) -> None:
-    messages = settings.data_dir / "broker" / "messages"
-    messages.rmdir()
-    messages.write_bytes(b"a file where the folder should be")
-    id_ = stores.jobs.submit(TRAIN, {})
-    assert stores.jobs.waiting("training") == [(id_, TRAIN)]
+def test_a_bell_that_cannot_be_rung_loses_no_job(tmp_path: Path, settings: Settings, stores: Stores) -> None:
+    if settings.broker_url is None:
+        messages = settings.data_dir / "broker" / "messages"
+        messages.rmdir()
+        messages.write_bytes(b"a file where the folder should be")
+        jobs = stores.jobs
+    else:
+        with running_redis(tmp_path / "short-lived") as server:
+            gone = settings.model_copy(update={"broker_url": server.url})
+        jobs = Jobs(stores.database, gone)
+    id_ = jobs.submit(TRAIN, {})
+    assert jobs.waiting("training") == [(id_, TRAIN)]
+
+
+@needs_redis
+def test_redis_keeps_what_a_worker_holds_for_hours_and_looks_after_the_lost_often(tmp_path: Path) -> None:
+    with running_redis(tmp_path / "redis") as server:
+        app = celery_app(Settings(data_dir=tmp_path, broker_url=server.url))
+        with app.connection() as connection:
+            channel = connection.default_channel
+            sweep = channel.unacked_restore_interval * channel.unacked_restore_throttle
+            assert (channel.visibility_timeout, sweep) == (7200, 10)

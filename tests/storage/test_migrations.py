@@ -1,12 +1,19 @@
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 
+from storage import schema
 from storage.database import Database
 from storage.schema import metadata, migrate
+from storage.settings import Settings
+from storage.stores import open_stores
 
 
 def test_migrations_of_an_empty_database_make_the_tables_of_the_schema(tmp_path: Path) -> None:
@@ -28,6 +35,24 @@ def test_migrating_twice_keeps_what_is_there(tmp_path: Path) -> None:
     with database.reading() as connection:
         assert connection.execute(sa.text("SELECT * FROM project")).all() == [("p", 1.5, 7)]
     database.close()
+
+
+def test_keys_of_the_first_version_are_for_all_projects(tmp_path: Path) -> None:
+    """A data directory whose catalogue was made before keys could be limited."""
+    settings = Settings(data_dir=tmp_path / "data")
+    stores = open_stores(settings)
+    key = stores.keys.create()
+    config = Config()
+    config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
+    with stores.database.transaction() as connection:
+        connection.execute(sa.text("ALTER TABLE access_key DROP COLUMN projects"))
+        config.attributes["connection"] = connection
+        command.stamp(config, "0001")
+    stores.database.close()
+    stores = open_stores(settings)
+    assert stores.keys.find(key.id) == key
+    assert key.projects is None
+    stores.database.close()
 
 
 def test_the_database_survives_a_loss_of_power_and_checks_its_references(tmp_path: Path) -> None:
@@ -54,3 +79,25 @@ def test_every_reference_between_tables_is_enforced(tmp_path: Path) -> None:
     expected = {table.name: {key.column.table.name for key in table.foreign_keys} for table in metadata.tables.values()}
     assert found == expected
     assert expected["unit"] == {"model"}
+
+
+START = """
+import sys
+from storage.settings import Settings
+from storage.stores import open_stores
+settings = Settings(data_dir=sys.argv[1], catalogue_url=sys.argv[2])
+sys.stdin.read()  # until all are here
+open_stores(settings).keys.create_first()
+"""
+
+
+def test_processes_that_start_together_make_one_schema_and_one_key(settings: Settings) -> None:
+    command = [sys.executable, "-c", START, str(settings.data_dir), settings.catalogue]
+    processes = [subprocess.Popen(command, stdin=subprocess.PIPE) for _ in range(4)]
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.close()
+    assert [process.wait(60) for process in processes] == [0, 0, 0, 0]
+    stores = open_stores(settings)
+    assert len(stores.keys.all()) == 1
+    stores.database.close()

@@ -1,4 +1,4 @@
-"""What every object store promises, asked of the directory store and of a real MinIO alike."""
+"""What every object store promises, asked alike of the directory store, of a real MinIO, and of a real Swift."""
 
 import hashlib
 import uuid
@@ -19,6 +19,7 @@ from storage.records import Stored
 from storage.settings import Settings
 from storage.stores import open_objects
 from tests.minio import PROGRAM, Minio, running_minio
+from tests.swift import Swift, needs_swift, running_swift
 
 needs_minio = pytest.mark.skipif(PROGRAM is None, reason="MinIO itself is not tested: no minio program on the PATH")
 FEW = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -30,12 +31,26 @@ def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Minio]:
         yield server
 
 
-@pytest.fixture(params=["directory", pytest.param("minio", marks=needs_minio)])
+@pytest.fixture(scope="module")
+def swift(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swift]:
+    with running_swift(tmp_path_factory.mktemp("swift")) as server:
+        yield server
+
+
+SERVERS = [pytest.param("minio", marks=needs_minio), pytest.param("swift", marks=needs_swift)]
+
+
+@pytest.fixture(params=SERVERS)
+def server(request: pytest.FixtureRequest) -> Minio | Swift:
+    found: Minio | Swift = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture(params=["directory", *SERVERS])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Objects:
     if request.param == "directory":
         return open_objects(Settings(data_dir=tmp_path))
-    server: Minio = request.getfixturevalue("minio")
-    return open_objects(server.settings(tmp_path))
+    return open_objects(request.getfixturevalue(request.param).settings(tmp_path))
 
 
 @pytest.fixture
@@ -114,11 +129,12 @@ def test_a_store_that_works_passes_its_check(store: Objects) -> None:
     store.check()
 
 
-@needs_minio
-def test_an_older_version_is_read_where_the_bucket_keeps_versions(minio: Minio, bucket: str, tmp_path: Path) -> None:
-    store = open_objects(minio.settings(tmp_path))
+def test_an_older_version_is_read_where_the_bucket_keeps_versions(
+    server: Minio | Swift, bucket: str, tmp_path: Path
+) -> None:
+    store = open_objects(server.settings(tmp_path))
     store.put(bucket, "k", b"before versions")
-    client = Client(minio.url.removeprefix("http://"), "vigil-tests", minio.secret, secure=False)
+    client = Client(server.url.removeprefix("http://"), server.user, server.secret, secure=False)
     client.set_bucket_versioning(bucket, VersioningConfig(ENABLED))
     store.put(bucket, "k", b"first")
     version = client.stat_object(bucket, "k").version_id
@@ -126,6 +142,16 @@ def test_an_older_version_is_read_where_the_bucket_keeps_versions(minio: Minio, 
     assert store.get(bucket, "k", version) == b"first"
     assert store.size(bucket, "k", version) == 5
     assert store.get(bucket, "k") == b"second, longer"
+    client.remove_object(bucket, "k", version)
+    with pytest.raises(NoSuchObject, match=rf"\(version {version}\) does not exist"):
+        store.get(bucket, "k", version)
+    assert store.size(bucket, "k", version) is None
+
+
+@needs_minio
+def test_what_is_no_version_is_refused(minio: Minio, bucket: str, tmp_path: Path) -> None:
+    store = open_objects(minio.settings(tmp_path))
+    store.put(bucket, "k", b"x")
     with pytest.raises(ObjectError, match="version"):
         store.get(bucket, "k", "no-such-version")
 
@@ -142,9 +168,8 @@ def test_a_server_that_is_killed_loses_nothing_and_is_unreachable_meanwhile(tmp_
         assert get_verified(store, stored) == b"kept"
 
 
-@needs_minio
-def test_another_secret_is_refused_and_says_so(minio: Minio) -> None:
-    store = MinioObjects(minio.url, "vigil-tests", "another secret", "us-east-1")
+def test_another_secret_is_refused_and_says_so(server: Minio | Swift) -> None:
+    store = MinioObjects(server.url, server.user, "another secret", "us-east-1")
     with pytest.raises(ObjectError, match="SignatureDoesNotMatch"):
         store.put("plant", "k", b"")
 

@@ -1,7 +1,10 @@
 import hashlib
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -9,19 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.directory_objects import DirectoryObjects
-from storage.errors import Corrupt, NoSuchObject, ObjectError
+from storage.errors import Corrupt, Full, NoSuchObject, ObjectError
 from storage.objects import (
     LONGEST_KEY,
     Objects,
-    artefact_key,
-    evaluation_key,
     get_verified,
-    parse_s3,
 )
 from storage.records import Stored
-from storage.settings import Settings
-from storage.stores import open_objects
 from tests.conftest import wait_until
+from tests.small_disk import small_disk
 
 FEW = settings(max_examples=60)
 
@@ -246,32 +245,47 @@ def test_a_writer_killed_in_mid_write_leaves_a_whole_object(
     assert objects.get("plant", "k") == b"after"
 
 
-@pytest.mark.parametrize(
-    "reference",
-    ["", "s3://", "s3://b", "s3://b/", "s3:///k", "S3://b/k", "http://b/k", "b/k", "/b/k", "s3:/b/k", " s3://b/k"],
-)
-def test_what_is_no_s3_reference_is_refused(reference: str) -> None:
-    with pytest.raises(ObjectError, match="s3://BUCKET/KEY"):
-        parse_s3(reference)
+def test_a_full_disk_is_told_and_what_was_begun_is_removed(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 4) as disk:
+        objects = DirectoryObjects(disk.folder / "objects")
+        kept = objects.put("plant", "kept", b"x" * 1000)
+        with pytest.raises(Full, match=f"the disk of the object store is full; make room on the disk of {disk.folder}"):
+            objects.put("plant", "large", bytes(8 * 1024 * 1024))
+        disk.fill()
+        with pytest.raises(Full):
+            objects.put("plant", "kept", b"y" * 100_000)
+        assert list((disk.folder / "objects" / ".incoming").iterdir()) == []
+        assert get_verified(objects, kept) == b"x" * 1000
+        disk.free()
+        assert objects.put("plant", "large", bytes(1024 * 1024)).size == 1024 * 1024
 
 
-@pytest.mark.parametrize("key", ["a\0b", "\ud800", "a\udfff.png"])
-def test_a_reference_that_no_store_can_hold_is_refused(key: str) -> None:
-    with pytest.raises(ObjectError, match="s3://BUCKET/KEY"):
-        parse_s3(f"s3://plant/{key}")
+def test_what_killed_writers_left_is_removed_after_an_hour(objects: Objects, root: Path) -> None:
+    objects.put("plant", "k", b"x")
+    old, young = root / ".incoming" / "old", root / ".incoming" / "young"
+    for file, hours in ((old, 1.1), (young, 0.9)):
+        file.write_bytes(b"half")
+        os.utime(file, (time.time() - hours * 3600,) * 2)
+    assert list(DirectoryObjects(root).keys("plant")) == ["k"]
+    assert list((root / ".incoming").iterdir()) == [young]
 
 
-@given(
-    st.from_regex(r"[0-9A-Za-z][0-9A-Za-z.\-_]{2,62}", fullmatch=True),
-    st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1),
-)
-def test_a_reference_is_a_bucket_and_whatever_follows(bucket: str, key: str) -> None:
-    assert parse_s3(f"s3://{bucket}/{key}") == (bucket, key)
+def test_folders_go_with_their_last_object_and_the_bucket_stays(objects: Objects, root: Path) -> None:
+    objects.put("plant", "a/b/c", b"x")
+    objects.put("plant", "a/d", b"x")
+    objects.delete("plant", "a/b/c")
+    assert [path.name for path in (root / "plant" / "a").iterdir()] == ["d"]
+    objects.delete("plant", "a/d")
+    assert list((root / "plant").iterdir()) == []
 
 
-def test_the_names_of_evaluation_files_are_the_prefix_as_it_is(settings: Settings) -> None:
-    assert evaluation_key("out/", "Manifest", "p", 1) == "out/EvaluationManifest-p-1.json"
-    assert evaluation_key("k_fold_", "Result", "p_0", 12) == "k_fold_EvaluationResult-p_0-12.json"
-    assert evaluation_key("", "Result", "p", 1) == evaluation_key(None, "Result", "p", 1) == "EvaluationResult-p-1.json"
-    longest = artefact_key("p" * 255, 10**9, "0" * 36, 10**6)
-    assert open_objects(settings).put("vigil", longest, b"x").key == longest
+def test_writing_into_a_folder_that_is_being_removed(objects: Objects) -> None:
+    def write_and_delete(name: str) -> None:
+        for _ in range(150):
+            objects.put("plant", f"a/b/{name}", b"x")
+            assert objects.get("plant", f"a/b/{name}") == b"x"
+            objects.delete("plant", f"a/b/{name}")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write_and_delete, "wxyz"))
+    assert list(objects.keys("plant")) == []

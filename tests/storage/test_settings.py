@@ -36,6 +36,13 @@ def test_an_unsafe_value_is_refused_and_named(monkeypatch: pytest.MonkeyPatch, n
         Settings()
 
 
+@pytest.mark.parametrize("name", ["VIGIL_TLS_CERTIFICATE", "VIGIL_TLS_KEY"])
+def test_a_certificate_and_its_key_belong_together(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "some.pem")
+    with pytest.raises(ValidationError, match="VIGIL_TLS_CERTIFICATE and VIGIL_TLS_KEY belong together"):
+        Settings()
+
+
 def test_values_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("VIGIL_DATA_DIR", str(tmp_path))
     monkeypatch.setenv("VIGIL_PORT", "7581")

@@ -106,7 +106,9 @@ class Plant:
             lines.append(line(reference, "anomaly", drawn if masks else None))
         return lines
 
-    def create_model(self, train: list[str], test: list[str] | None = None, **options: str) -> tuple[Model, str]:
+    def create_model(
+        self, train: list[str], test: list[str] | None = None, kms_key_id: str | None = None, **options: str
+    ) -> tuple[Model, str]:
         """What CreateModel leaves behind: snapshots, a model in training, and a job → (model, job id)"""
         catalogue = self.stores.catalogue
         tags = {f"vigil:{name.replace('_', '-')}": value for name, value in ({"image_size": "64"} | options).items()}
@@ -126,6 +128,7 @@ class Plant:
                 now(),
                 output_bucket="results",
                 output_prefix="out/",
+                kms_key_id=kms_key_id,
                 options=tags,
             )
             catalogue.create_model(model, {})

@@ -1,12 +1,13 @@
 """Trainings from the snapshot to the commit, on rendered parts."""
 
 import json
+from typing import Any
 
 import pytest
 
 from gpu.backbone import load_backbone
 from storage.errors import Superseded
-from storage.objects import OWN_BUCKET
+from storage.objects import OWN_BUCKET, snapshot_key
 from storage.records import Job, ModelStatus
 from tests.trainer.plant import COLOURS, Plant, labels_of
 from trainer import training
@@ -107,6 +108,30 @@ def test_refusals_end_with_a_message(plant: Plant) -> None:
         assert model.message.startswith("The training cannot be done. ")
         assert reason in model.message
         assert not plant.stores.jobs.keep(job)
+
+
+def test_data_key_lost_before_or_during_the_training(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines, keys = plant.render(8, 4), plant.stores.data_keys
+    train(plant, plant.create_model(lines, kms_key_id="alias/line-3")[1])
+    path = keys.create("line-3")
+    fit = training.Fitting.fit
+
+    def lose(*arguments: Any) -> Any:
+        path.unlink()
+        return fit(*arguments)
+
+    monkeypatch.setattr(training.Fitting, "fit", lose)
+    train(plant, plant.create_model(lines, kms_key_id="alias/line-3")[1])
+    for version in (1, 2):
+        model = plant.model(version)
+        assert model.status == ModelStatus.TRAINING_FAILED
+        assert model.message == (
+            f"The training cannot be done: there is no data key 'line-3': the file {path} does not exist. "
+            "Put the file of the key back, then train again."
+        )
+        assert list(plant.stores.objects.keys(OWN_BUCKET, f"models/press/{version}/")) == [
+            snapshot_key("press", version, "train")
+        ]
 
 
 def test_superseded_training_commits_nothing(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -15,16 +15,31 @@ from storage import schema
 from storage.jobs import IMPORT
 from storage.records import DatasetStatus, ModelStatus
 from tests.conftest import wait_until
+from tests.redis import BROKERS, running_broker
 from tests.trainer.plant import BUCKET, Plant, environment, line
 from trainer.lease import Lease
 from trainer.worker import Handler, Worker
 
 
+@pytest.fixture(scope="module", params=BROKERS)
+def broker(request: pytest.FixtureRequest) -> str:
+    """Every test runs on each of them."""
+    return str(request.param)
+
+
+@contextmanager
+def opened(broker: str, folder: Path) -> Iterator[Plant]:
+    """A plant with a broker of its own: workers take every bell that they hear."""
+    with running_broker(broker, folder) as url:
+        plant = Plant(folder / "data", {"broker_url": url})
+        yield plant
+        plant.stores.database.close()
+
+
 @pytest.fixture(scope="module")
-def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
-    opened = Plant(tmp_path_factory.mktemp("plant"))
-    yield opened
-    opened.stores.database.close()
+def plant(broker: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
+    with opened(broker, tmp_path_factory.mktemp("plant")) as plant:
+        yield plant
 
 
 @contextmanager
@@ -65,6 +80,14 @@ def wait_for_progress(plant: Plant, version: int) -> None:
 def wait_for_end(plant: Plant, version: int) -> ModelStatus:
     wait_until(lambda: plant.model(version).status != ModelStatus.TRAINING, 90, "the training to end")
     return plant.model(version).status
+
+
+def test_a_worker_that_listens_shows_its_pulse(plant: Plant, worker: psutil.Popen) -> None:
+    pulse = plant.settings.data_dir / "pulse" / "training"
+    wait_until(pulse.exists, 60, "the worker's pulse")
+    first = pulse.stat().st_mtime
+    wait_until(lambda: pulse.stat().st_mtime > first, 60, "the next beat")
+    assert worker.is_running()
 
 
 def test_import(plant: Plant) -> None:
@@ -110,8 +133,14 @@ def test_exhausted_attempts_fail_the_training(plant: Plant, worker: psutil.Popen
     assert worker.is_running()
 
 
-def test_stopped_then_killed_the_job_goes_on(tmp_path: Path) -> None:
-    plant = Plant(tmp_path)
+@pytest.fixture
+def other_plant(broker: str, tmp_path: Path) -> Iterator[Plant]:
+    with opened(broker, tmp_path) as plant:
+        yield plant
+
+
+def test_stopped_then_killed_the_job_goes_on(other_plant: Plant) -> None:
+    plant = other_plant
     version, id_ = long_training(plant)
     with running(plant, "training") as worker:
         wait_for_progress(plant, version)
@@ -121,7 +150,7 @@ def test_stopped_then_killed_the_job_goes_on(tmp_path: Path) -> None:
     assert (row.status, row.epoch, row.attempts) == ("OPEN", 1, 0)
     assert [waiting for waiting, _ in plant.stores.jobs.waiting("training")] == [id_]
     assert plant.model(version).status == ModelStatus.TRAINING
-    plant.stores.catalogue.note_progress(plant.project, version, "interrupted")
+    plant.stores.catalogue.note_progress(plant.model(version), ModelStatus.TRAINING, "interrupted")
     with running(plant, "training") as worker:
         wait_for_progress(plant, version)
         children = worker.children()
@@ -131,7 +160,6 @@ def test_stopped_then_killed_the_job_goes_on(tmp_path: Path) -> None:
     with running(plant, "training"):
         assert wait_for_end(plant, version) == ModelStatus.TRAINED
     assert job_row(plant, id_).epoch == 3
-    plant.stores.database.close()
 
 
 def _alive(process: psutil.Process) -> bool:
