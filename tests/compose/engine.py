@@ -36,11 +36,22 @@ class Engine:
 
     def docker(self, *arguments: str, folder: Path | None = None, variables: Mapping[str, str] | None = None) -> str:
         """Run docker. → what it printed; an AssertionError shows it where it failed"""
+        return self.pipe(None, *arguments, folder=folder, variables=variables).decode()
+
+    def pipe(
+        self,
+        content: bytes | None,
+        *arguments: str,
+        folder: Path | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> bytes:
+        """Run docker, which reads the content. → what it printed; an AssertionError shows it where it failed"""
         environment = {**os.environ, **self.environment, **(variables or {})}
         done = subprocess.run(
-            ["docker", *arguments], env=environment, cwd=folder, capture_output=True, text=True, check=False
+            ["docker", *arguments], input=content, env=environment, cwd=folder, capture_output=True, check=False
         )
-        assert done.returncode == 0, f"docker {' '.join(arguments)}\n{done.stdout[-4000:]}\n{done.stderr[-8000:]}"
+        said = done.stdout[-4000:].decode(errors="replace"), done.stderr[-8000:].decode(errors="replace")
+        assert done.returncode == 0, f"docker {' '.join(arguments)}\n{said[0]}\n{said[1]}"
         return done.stdout
 
 

@@ -33,8 +33,13 @@ class Stack:
 
     def compose(self, *arguments: str) -> str:
         """Run docker compose on this project. → what it printed"""
+        return self.pipe(None, *arguments).decode()
+
+    def pipe(self, content: bytes | None, *arguments: str) -> bytes:
+        """Run docker compose on this project, which reads the content. → what it printed"""
         files = [word for name in self.files for word in ("--file", name)]
-        return self.engine.docker("compose", "--project-name", self.name, *files, *arguments, folder=self.folder)
+        command = ("compose", "--project-name", self.name, *files, *arguments)
+        return self.engine.pipe(content, *command, folder=self.folder)
 
     def up(self, *arguments: str) -> None:
         """Start what does not run and wait until all are healthy."""
