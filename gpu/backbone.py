@@ -2,47 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from gpu.vigil_network import WIDTHS, VigilNetwork
 from gpu.weights import WeightsError, download_weights, file_name, find_weights, load_weights
 
 _PREFERRED = "wide_resnet50_2"  # PatchCore's own choice of backbone
-_OWN = "vigil-s"
-
-
-class _Block(nn.Module):
-    def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
-        super().__init__()
-        self.conv1, self.bn1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs)
-        self.conv2, self.bn2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs)
-        self.shortcut: nn.Module = nn.Identity()
-        if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.bn2(self.conv2(self.bn1(self.conv1(x)).relu_()))
-        return torch.relu_(y + self.shortcut(x))
-
-
-class VigilS(nn.Module):
-    """The project's own small residual network; gpu/pretrained/README.md tells where its weights come from."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        first, second, third = 48, 96, 160
-        self.stem = nn.Sequential(
-            nn.Conv2d(3, first, 7, 2, 3, bias=False),
-            nn.BatchNorm2d(first),
-            nn.ReLU(inplace=True),
-            nn.MaxPool2d(3, 2, 1),
-        )
-        self.layer1 = nn.Sequential(_Block(first, first), _Block(first, first))
-        self.layer2 = nn.Sequential(_Block(first, second, 2), _Block(second, second))
-        self.layer3 = nn.Sequential(_Block(second, third, 2), _Block(third, third))
+_SMALL, _MEDIUM = "vigil-s", "vigil-m"
+STAGES = ("layer1", "layer2", "layer3")  # at strides 4, 8 and 16 in every architecture
 
 
 def _resnet(name: str) -> Callable[[], nn.Module]:
@@ -66,13 +38,12 @@ class _Architecture:
 _RESNET_STEM = ("conv1", "bn1", "relu", "maxpool")
 _MIDDLE = ("layer2", "layer3")  # PatchCore §4.1: neither too generic nor too close to ImageNet's classes
 _ARCHITECTURES = {
-    _OWN: _Architecture(VigilS, ("stem",), ("layer1", "layer2", "layer3")),
+    **{name: _Architecture(partial(VigilNetwork, widths), ("stem",), STAGES) for name, widths in WIDTHS.items()},
     "resnet18": _Architecture(_resnet("resnet18"), _RESNET_STEM, _MIDDLE),
     "resnet34": _Architecture(_resnet("resnet34"), _RESNET_STEM, _MIDDLE),
     "resnet50": _Architecture(_resnet("resnet50"), _RESNET_STEM, _MIDDLE),
     _PREFERRED: _Architecture(_resnet(_PREFERRED), _RESNET_STEM, _MIDDLE),
 }
-_STAGES = ("layer1", "layer2", "layer3")  # at strides 4, 8 and 16 in every architecture
 
 
 class Backbone(nn.Module):
@@ -86,9 +57,9 @@ class Backbone(nn.Module):
     ) -> None:
         super().__init__()
         self.name, self.digest, self.layers = name, digest, layers
-        deepest = max(_STAGES.index(layer) for layer in layers)
+        deepest = max(STAGES.index(layer) for layer in layers)
         self.stem = nn.Sequential(*(network.get_submodule(child) for child in stem))
-        self.stages = nn.ModuleDict({stage: network.get_submodule(stage) for stage in _STAGES[: deepest + 1]})
+        self.stages = nn.ModuleDict({stage: network.get_submodule(stage) for stage in STAGES[: deepest + 1]})
         self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
     @property
@@ -109,13 +80,17 @@ def backbone_names() -> tuple[str, ...]:
     return tuple(_ARCHITECTURES)
 
 
-def resolve_backbone(name: str, weights_directory: Path | None) -> str:
-    """The name that "auto" means: wide_resnet50_2 where the directory has its weights, else the packaged vigil-s.
+def resolve_backbone(name: str, weights_directory: Path | None, device: torch.device | str = "cpu") -> str:
+    """The name that "auto" means: wide_resnet50_2 where the directory has its weights, else one that comes with Vigil.
 
-    Other names stay as they are. Raises ValueError for an unknown name.
+    That is vigil-m on CUDA, and on a CPU, where size costs time, vigil-s. Other names stay as they are.
+
+    Raises ValueError for an unknown name.
     """
     if name == "auto":
-        return _PREFERRED if find_weights(_PREFERRED, weights_directory) else _OWN
+        if find_weights(_PREFERRED, weights_directory):
+            return _PREFERRED
+        return _MEDIUM if torch.device(device).type == "cuda" else _SMALL
     if name not in _ARCHITECTURES:
         raise ValueError(f"There is no backbone {name!r}; there are auto, {', '.join(_ARCHITECTURES)}.")
     return name
@@ -133,19 +108,27 @@ def load_backbone(
 
     Raises ValueError for an unknown name or layer, WeightsError where weights are missing, damaged or another's.
     """
-    name = resolve_backbone(name, weights_directory)
-    architecture = _ARCHITECTURES[name]
-    layers = layers or architecture.layers
-    if set(layers) - set(_STAGES):
-        raise ValueError(f"A backbone has the layers {', '.join(_STAGES)}; asked for were {', '.join(layers)}.")
+    name = resolve_backbone(name, weights_directory, device)
     path = find_weights(name, weights_directory)
     if path is None and allow_download and weights_directory is not None:
         path = download_weights(name, weights_directory)
     if path is None:
         raise WeightsError(
             f"There are no weights for the backbone {name}. Put torchvision's file {file_name(name)} into "
-            f"{weights_directory or 'a weights directory and name it'}, or use the packaged backbone {_OWN}."
+            f"{weights_directory or 'a weights directory and name it'}, or use a backbone that comes with Vigil: "
+            f"{_SMALL} or {_MEDIUM}."
         )
+    return read_backbone(name, path, device=device, layers=layers)
+
+
+def read_backbone(
+    name: str, path: Path, *, device: torch.device | str = "cpu", layers: tuple[str, ...] | None = None
+) -> Backbone:
+    """The backbone of that name with the weights of this file. Raises as load_backbone does."""
+    architecture = _ARCHITECTURES[name]
+    layers = layers or architecture.layers
+    if set(layers) - set(STAGES):
+        raise ValueError(f"A backbone has the layers {', '.join(STAGES)}; asked for were {', '.join(layers)}.")
     state, digest = load_weights(path)
     with torch.device("meta"):  # allocates nothing: the tensors of the file become the parameters
         network = architecture.build()

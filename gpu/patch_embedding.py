@@ -24,7 +24,7 @@ def embed(backbone: Backbone, images: Tensor) -> Tensor:
     interpolated); the layers are concatenated along D. PatchCore §3.1, with averaging as its aggregation.
     """
     grid = images.shape[2] // STRIDE, images.shape[3] // STRIDE
-    maps = [_to_grid(feature_map, grid) for feature_map in backbone(normalise(images.to(backbone.device)))]
+    maps = [to_grid(feature_map, grid) for feature_map in backbone(normalise(images.to(backbone.device)))]
     return torch.cat(maps, dim=1).permute(0, 2, 3, 1).contiguous()
 
 
@@ -55,7 +55,8 @@ def embed_all(backbone: Backbone, batches: Iterable[Tensor], count: int, *, limi
     return buffer
 
 
-def _to_grid(feature_map: Tensor, grid: tuple[int, int]) -> Tensor:
+def to_grid(feature_map: Tensor, grid: tuple[int, int]) -> Tensor:
+    """A layer's map (B, D, H, W) → its averages over 3 × 3 neighbourhoods on the grid (h, w): (B, D, h, w)."""
     # The zeros beyond the border count as in the paper's code: they damp the border's patches, whose features the
     # convolutions' own padding makes unlike all others. Averaging without them cost 0.10 AUROC on magnetic tiles.
     pooled = functional.avg_pool2d(feature_map, 3, 1, 1)

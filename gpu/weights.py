@@ -12,7 +12,7 @@ import torch
 from safetensors import torch as safetensors_torch
 from torch import Tensor
 
-PACKAGED = {"vigil-s": Path(__file__).parent / "pretrained" / "vigil-s.safetensors"}
+PACKAGED = {name: Path(__file__).parent / "pretrained" / f"{name}.safetensors" for name in ("vigil-s", "vigil-m")}
 _SUFFIXES = (".pth", ".safetensors")
 _DIGEST_IN_NAME = re.compile(r"-([0-9a-f]{8})\.pth$")
 

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from texture import SHARED
 
 from gpu.backbone import Backbone, backbone_names, load_backbone, resolve_backbone
+from gpu.vigil_network import WIDTHS, VigilNetwork
 from gpu.weights import WeightsError, file_name, find_weights, load_weights
 
 
@@ -42,7 +43,7 @@ def test_a_backbone_computes_what_torchvision_does(tmp_path: Path, resnet18: dic
     torch.testing.assert_close(found, [second, third], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", [name for name in backbone_names() if name != "vigil-s"])
+@pytest.mark.parametrize("name", [name for name in backbone_names() if name not in WIDTHS])
 def test_every_architecture_builds_cut_after_its_last_layer(name: str, tmp_path: Path) -> None:
     with torch.device("meta"):
         shapes = torchvision.models.get_model(name).state_dict()
@@ -117,3 +118,18 @@ def test_the_development_weights_load() -> None:
     if find_weights("resnet18", folder) is None:
         pytest.skip(f"no ResNet-18 weights in {folder}")
     assert load_backbone("resnet18", folder).digest.startswith("a6a01fd2")
+
+
+def test_a_networks_stages_can_be_rescaled() -> None:
+    torch.manual_seed(0)
+    network = VigilNetwork(WIDTHS["vigil-s"])
+    for norm in (module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)):
+        torch.nn.init.uniform_(norm.weight, 0.5, 1.5)
+        torch.nn.init.normal_(norm.bias)
+        torch.nn.init.uniform_(norm.running_var, 0.5, 1.5)
+    images, gains = torch.randn(2, 3, 64, 64), (0.5, 3.0, 7.0)
+    with torch.no_grad():
+        before = network.eval()(images)
+        network.rescale(gains)
+        for old, new, gain in zip(before, network(images), gains, strict=True):
+            torch.testing.assert_close(new, old * gain, rtol=1e-4, atol=1e-4)

@@ -1,0 +1,202 @@
+"""`make bench-backbone`: what each backbone is worth to plain PatchCore, and what it costs. Writes docs/backbone.md.
+
+Plain PatchCore is a memory bank of 1 % of the patches by farthest-first selection and the largest patch distance as
+the image's score; every backbone gets the same images, input size, grid and bank.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean, median
+from typing import Annotated
+
+import numpy as np
+import torch
+import torchvision
+import typer
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
+from sklearn.metrics import precision_recall_curve, roc_auc_score
+from torch import Tensor
+
+from gpu.anomaly_map import anomaly_map
+from gpu.backbone import STAGES, Backbone, load_backbone, read_backbone
+from gpu.images import decode, input_size, normalise, resize
+from gpu.patch_embedding import embed_all
+from gpu.patchcore import PatchCore
+from gpu.pixel_histogram import PixelHistogram
+from gpu.weights import PACKAGED
+from tests.benchmarks.datasets import DataSet, Photo, read_data_sets
+from tests.benchmarks.machine import describe_machine
+
+MARK = "<!-- measured: everything below is written by `make bench-backbone` -->"
+_LAYERS = {"strides 8 and 16": STAGES[1:], "all three": STAGES}
+_BATCH = 16
+_RATIO, _MOST_NORMALS, _SHARE = 0.01, 100, 0.8  # of the training images, where there are not many more than 100
+_ROUNDS, _CALLS = 7, 20  # of the timing; the backbones take turns
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Of one backbone, choice of layers and data set: one figure a seed; pixel AUROC is empty without masks."""
+
+    auroc: list[float]
+    f1: list[float]
+    pixel_auroc: list[float]
+
+
+def main(
+    data: Annotated[Path, typer.Option(help="Folder of data sets in MVTec's layout.")],
+    weights: Annotated[Path, typer.Option(help="Folder with ResNet-18's weights.")],
+    report: Annotated[Path, typer.Option(help="The page whose measured part is rewritten.")],
+    again: Annotated[list[str] | None, typer.Option(help="NAME=FILE: other weights of vigil-s or vigil-m.")] = None,
+    seeds: int = 3,
+    size: int = 256,
+) -> None:
+    """Measure every backbone on every data set and rewrite the report."""
+    random = report.parent / ".random-resnet18.safetensors"
+    candidates: dict[str, Callable[[tuple[str, ...]], Backbone]] = {
+        "random ResNet-18": lambda layers: _random_resnet18(random, layers),
+        "ResNet-18": lambda layers: load_backbone("resnet18", weights, layers=layers),
+    }
+    for name in sorted(PACKAGED, reverse=True):
+        candidates[name] = lambda layers, name=name: load_backbone(name, layers=layers)  # type: ignore[misc]
+    for entry in again or []:
+        name, _, path = entry.partition("=")
+        candidates[f"{name}, {Path(path).stem}"] = lambda layers, name=name, path=path: read_backbone(  # type: ignore[misc]
+            name, Path(path), layers=layers
+        )
+    try:
+        sets = read_data_sets(data)
+        parts = [_table(found, candidates, seeds, size) for found in sets]
+        parts.append(_timing(candidates))
+    finally:
+        random.unlink(missing_ok=True)
+    head = report.read_text().partition(MARK)[0] if report.exists() else ""
+    about = f"Measured on {describe_machine()}; {seeds} seeds, mean ± standard deviation."
+    report.write_text("\n\n".join([head.rstrip(), MARK, about, *parts, _provenance()]).lstrip() + "\n")
+
+
+def _table(data: DataSet, candidates: dict[str, Callable[[tuple[str, ...]], Backbone]], seeds: int, size: int) -> str:
+    photos = [*data.train, *data.good, *data.bad]
+    first = decode(photos[0].path.read_bytes())
+    shape = input_size(first.shape[2], first.shape[1], size)
+    if len({decode(photo.path.read_bytes()).shape for photo in photos[:20]}) > 1:
+        shape = (size, size)  # images of many shapes share one
+    images = torch.stack([resize(decode(photo.path.read_bytes()), shape) for photo in photos])
+    masks = {index: _mask(photo, shape) for index, photo in enumerate(photos) if photo.mask}
+    count = min(_MOST_NORMALS, round(_SHARE * len(data.train)))
+    rows = [
+        f"### {data.name}\n",
+        f"{shape[1]} × {shape[0]} pixels; {count} of {len(data.train)} normal training images a seed; "
+        f"{len(data.good)} good and {len(data.bad)} bad test images.\n",
+        "| backbone | layers | image AUROC | F1 in hindsight | pixel AUROC |",
+        "|---|---|---|---|---|",
+    ]
+    for name, load in candidates.items():
+        for called, layers in _LAYERS.items():
+            found = _judge(load(layers), images, masks, len(data.train), len(data.good), count, seeds)
+            cells = " | ".join(_spread(values) for values in (found.auroc, found.f1, found.pixel_auroc))
+            rows.append(f"| {name} | {called} | {cells} |")
+            print(data.name, rows[-1], flush=True)  # noqa: T201 - a command's output
+    return "\n".join(rows)
+
+
+def _judge(
+    backbone: Backbone, images: Tensor, masks: dict[int, Tensor], train: int, good: int, count: int, seeds: int
+) -> Figures:
+    """Images: first the training images, then the good, then the bad ones; masks by their index there."""
+    patches = embed_all(backbone, torch.split(images, _BATCH), len(images))
+    figures = Figures([], [], [])
+    truth = np.r_[np.zeros(good), np.ones(len(images) - train - good)]
+    for seed in range(seeds):
+        chosen = torch.randperm(train, generator=torch.Generator().manual_seed(seed))[:count]
+        detector = PatchCore(_RATIO, seed)
+        detector.fit(patches, chosen)
+        maps = torch.cat([detector.score(part)[1] for part in torch.split(patches[train:], _BATCH)])
+        scores = maps.flatten(1).amax(dim=1).numpy()
+        precision, recall, _ = precision_recall_curve(truth, scores)
+        figures.auroc.append(float(roc_auc_score(truth, scores)))
+        figures.f1.append(float(np.max(2 * precision * recall / np.maximum(precision + recall, 1e-9))))
+        if masks:
+            figures.pixel_auroc.append(_pixel_auroc(maps, masks, train, good))
+    return figures
+
+
+def _pixel_auroc(maps: Tensor, masks: dict[int, Tensor], train: int, good: int) -> float:
+    """Over the good images and the bad ones that have a mask."""
+    size = next(iter(masks.values())).shape
+    histogram = PixelHistogram()
+    for index in range(len(maps)):
+        mask = masks.get(train + index)
+        if index < good or mask is not None:
+            histogram.add(
+                anomaly_map(maps[index : index + 1], (size[0], size[1])), None if mask is None else mask[None]
+            )
+    return histogram.auroc() or 0.0
+
+
+def _mask(photo: Photo, shape: tuple[int, int]) -> Tensor:
+    """uint8 (H, W): 1 where any of the mask's pixels is not black."""
+    assert photo.mask is not None
+    with Image.open(photo.mask) as file:
+        rgba = np.asarray(file.convert("RGBA"))
+    marked = torch.from_numpy((rgba[..., :3].any(axis=2) & (rgba[..., 3] > 127)).astype(np.uint8) * 255)
+    return (resize(marked.expand(3, -1, -1).contiguous(), shape)[0] > 127).to(torch.uint8)
+
+
+def _random_resnet18(path: Path, layers: tuple[str, ...]) -> Backbone:
+    """ResNet-18 as it is initialised: what the architecture is worth without any learning."""
+    if not path.exists():
+        torch.manual_seed(0)
+        save_file(torchvision.models.resnet18().state_dict(), path)
+    return read_backbone("resnet18", path, layers=layers)
+
+
+def _timing(candidates: dict[str, Callable[[tuple[str, ...]], Backbone]]) -> str:
+    """Milliseconds of one image through all three stages, the backbones taking turns."""
+    image = normalise(torch.randint(0, 256, (1, 3, 256, 256), dtype=torch.uint8))
+    loaded = {name: load(STAGES) for name, load in candidates.items() if "," not in name}
+    spent: dict[str, list[float]] = {name: [] for name in loaded}
+    for _ in range(_ROUNDS):
+        for name, backbone in loaded.items():
+            backbone(image)
+            started = time.perf_counter()
+            for _ in range(_CALLS):
+                backbone(image)
+            spent[name].append((time.perf_counter() - started) / _CALLS * 1000)
+    rows = [
+        "### Speed\n",
+        "| backbone | parameters | ms per image, 256 × 256, CPU | as fast as ResNet-18 |",
+        "|---|---|---|---|",
+    ]
+    reference = spent["ResNet-18"]
+    for name, backbone in loaded.items():
+        ratio = median(r / s for r, s in zip(reference, spent[name], strict=True))
+        size = sum(p.numel() for p in backbone.parameters()) / 1e6
+        rows.append(f"| {name} | {size:.2f} M | {median(spent[name]):.1f} | {ratio:.2f} × |")
+    return "\n".join(rows)
+
+
+def _provenance() -> str:
+    """What the headers of the packaged files say."""
+    parts = ["### What the packaged files say of themselves"]
+    for name, path in sorted(PACKAGED.items(), reverse=True):
+        with safe_open(path, "np") as file:
+            header = file.metadata() or {}
+        parts.append(
+            "\n".join(
+                [f"`{name}`, {path.stat().st_size / 1e6:.1f} MB\n", *(f"- {k}: {v}" for k, v in sorted(header.items()))]
+            )
+        )
+    return "\n\n".join(parts)
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{mean(values):.3f} ± {np.std(values):.3f}" if values else "–"
+
+
+if __name__ == "__main__":
+    typer.run(main)
