@@ -46,6 +46,7 @@ def main(
     """Train the project's backbones. Called again with the same folder, it goes on where it was interrupted."""
     folder.mkdir(parents=True, exist_ok=True)
     device, code = select_device(), code_version()
+    torch.set_flush_denormal(True)  # gradients that underflow would cost a CPU several times the time of a step
     teachers = [] if no_teacher else _teachers(teacher or ["resnet18"], weights, device)
     rendered = render_images(images, seed, folder / f"images-{seed}-{images}.npy", _tell_rendering)
     crops = Crops(rendered, seed, batch, device)
