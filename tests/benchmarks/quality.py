@@ -4,16 +4,17 @@ A data set's good training photographs are learned from, its test photographs ar
 from the bad ones, and then judged by nobody.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from gpu.weights import find_weights
 from storage.options import TrainingOptions
-from tests.benchmarks.arrangement import arrange, counts_for, shared_size, truth_masks
+from tests.benchmarks.arrangement import Arrangement, arrange, counts_for, shared_size, truth_masks
 from tests.benchmarks.baseline import MODELS, Baseline
 from tests.benchmarks.datasets import DataSet, read_data_sets
 from tests.benchmarks.machine import describe_machine
@@ -28,49 +29,49 @@ _BASELINE_BACKBONE = "resnet18"  # the one that both have
 class Quality:
     """All runs so far; each is told when it is done, and the report is written after each data set."""
 
-    def __init__(self, report: Path, pictures: Path, seeds: int, limit: int | None, baseline: Baseline | None) -> None:
-        self._report, self._pictures, self._seeds, self._limit = report, pictures, seeds, limit
-        self._baseline = baseline
+    def __init__(self, report: Path, pictures: Path, about: dict[str, Any], baseline: Baseline | None) -> None:
+        self._report, self._pictures, self._about, self._baseline = report, pictures, about, baseline
         self._parts: list[DataSetPart] = []
         self._runs: list[Run] = []
 
     def measure(self, data: DataSet, options: list[TrainingOptions], counts: list[int], weights: Path | None) -> None:
         """Every detector on one data set, seed by seed."""
         counts = counts_for(data, counts)
-        for seed in range(self._seeds):
-            arrangement = arrange(data, seed, max(counts), self._limit)
+        for seed in range(self._about["seeds"]):
+            arrangement = arrange(data, seed, max(counts), self._about["limit"])
             size = shared_size(arrangement, options[0].image_size)
-            truth, masks = arrangement.truth, truth_masks(arrangement.test, size)
-
-            def told(name: str, backbone: str, labelled: int, found: Verdicts) -> None:
-                figures = judge(found, truth, masks)  # noqa: B023 - called in this turn of the loop only
-                run = Run(data.name, name, backbone, labelled, seed, found.input_size, found.chosen, figures)  # noqa: B023
+            masks = truth_masks(arrangement.test, size)
+            for (name, backbone, labelled), found in self._verdicts(arrangement, options, counts, weights, size, seed):
+                figures = judge(found, arrangement.truth, masks)
+                run = Run(data.name, name, backbone, labelled, seed, found.input_size, found.chosen, figures)
                 self._runs.append(run)
                 print(run, flush=True)  # noqa: T201 - a command's output
-                if not seed:  # noqa: B023
+                if not seed:
                     folder = self._pictures / data.name / f"{name} {backbone} {labelled}".replace(" ", "-")
-                    write_mistakes(folder, found, arrangement.test)  # noqa: B023
-
-            for option in options:
-                for count in counts:
-                    found = run_own(arrangement, count, replace(option, seed=seed), weights)
-                    told(f"Vigil {option.detector}", option.backbone, count, found)
-            for model in MODELS if self._baseline else ():
-                for count, found in self._baseline.run(model, arrangement, counts, size, seed).items():
-                    told(f"anomalib {model}", _BASELINE_BACKBONE, count, found)
-        bad = sum(truth)
-        self._parts.append(DataSetPart(data.name, len(arrangement.train), len(truth) - bad, bad))
-        self._write()
-
-    def _write(self) -> None:
+                    write_mistakes(folder, found, arrangement.test)
+        bad = sum(arrangement.truth)
+        self._parts.append(DataSetPart(data.name, len(arrangement.train), len(arrangement.truth) - bad, bad))
         versions = {"Vigil": version("vigil")} | (self._baseline.versions if self._baseline else {})
-        about = {
-            "machine": describe_machine(),
-            "versions": versions,
-            "seeds": self._seeds,
-            "limit": self._limit,
-        }
+        about = {"machine": describe_machine(), "versions": versions} | self._about
         write_report(self._report, about, self._parts, self._runs)
+
+    def _verdicts(
+        self,
+        arrangement: Arrangement,
+        options: list[TrainingOptions],
+        counts: list[int],
+        weights: Path | None,
+        size: tuple[int, int],
+        seed: int,
+    ) -> Iterator[tuple[tuple[str, str, int], Verdicts]]:
+        """((detector, backbone, labelled anomalies), what it says) of each, one after another."""
+        for option in options:
+            for count in counts:
+                found = run_own(arrangement, count, replace(option, seed=seed), weights)
+                yield (f"Vigil {option.detector}", option.backbone, count), found
+        for model in MODELS if self._baseline else ():
+            for count, found in self._baseline.run(model, arrangement, counts, size, seed).items():
+                yield (f"anomalib {model}", _BASELINE_BACKBONE, count), found
 
 
 def main(
@@ -102,8 +103,13 @@ def main(
         for network in backbones
         for name in detector or [TrainingOptions().detector]
     ]
-    quality = Quality(report, pictures, seeds, limit, baseline)
-    for found in read_data_sets(data):
+    about = {"seeds": seeds, "limit": limit, "size": size, "coreset_ratio": coreset_ratio}
+    quality = Quality(report, pictures, about, baseline)
+    try:
+        sets = read_data_sets(data)
+    except FileNotFoundError as error:
+        raise typer.BadParameter(str(error), param_hint="data") from None
+    for found in sets:
         quality.measure(found, options, anomalies or [0], weights)
 
 

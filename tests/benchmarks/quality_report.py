@@ -42,7 +42,7 @@ def write_report(report: Path, about: dict[str, Any], parts: Sequence[DataSetPar
     """Rewrite the page below the mark, and the JSON file beside it."""
     head = report.read_text().partition(MARK)[0].rstrip() if report.exists() else "# Detection quality"
     said = ", ".join(f"{name} {value}" for name, value in about["versions"].items())
-    lines = [f"Measured on {about['machine']}; {said}. {_seeds(about)}"]
+    lines = [f"Measured on {about['machine']}; {said}. {_options(about)}"]
     for part in parts:
         own = [run for run in runs if run.data_set == part.name]
         lines.append(
@@ -57,10 +57,14 @@ def write_report(report: Path, about: dict[str, Any], parts: Sequence[DataSetPar
     report.with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n")
 
 
-def _seeds(about: dict[str, Any]) -> str:
-    limited = "" if about["limit"] is None else f" At most {about['limit']} images of each kind."
-    seeds = about["seeds"]
-    return ("One seed." if seeds == 1 else f"Mean ± standard deviation of {seeds} seeds.") + limited
+def _options(about: dict[str, Any]) -> str:
+    seeds, limit, ratio = about["seeds"], about["limit"], about["coreset_ratio"]
+    said = ["One seed." if seeds == 1 else f"Mean ± standard deviation of {seeds} seeds."]
+    if limit is not None:
+        said.append(f"At most {limit} images of each kind.")
+    if ratio is not None:
+        said.append(f"anomalib's PatchCore keeps {ratio:g} of the patches, not 0.1 as by itself.")
+    return " ".join(said)
 
 
 def _table(runs: Sequence[Run]) -> str:

@@ -87,7 +87,7 @@ def test_the_page_keeps_what_stands_above_the_mark(tmp_path: Path) -> None:
         for labelled in (0, 10)
         for seed in (0, 1)
     ]
-    about = {"machine": "a machine", "versions": {"Vigil": "1"}, "seeds": 2, "limit": None}
+    about = {"machine": "a machine", "versions": {"Vigil": "1"}, "seeds": 2, "limit": None, "coreset_ratio": 0.01}
     for words in (f"# Ours\n\nwords\n\n{MARK}\n\nold figures", None):
         report.parent.mkdir(exist_ok=True)
         if words is not None:
@@ -95,6 +95,7 @@ def test_the_page_keeps_what_stands_above_the_mark(tmp_path: Path) -> None:
         write_report(report, about, [DataSetPart("plates", 12, 5, 8)], runs)
         text = report.read_text()
         assert text.startswith(f"# Ours\n\nwords\n\n{MARK}\n\nMeasured on a machine; Vigil 1. Mean")
+        assert "anomalib's PatchCore keeps 0.01 of the patches" in text
         assert "old figures" not in text
         assert "| Vigil auto (padim) | vigil-s | 10 | 320 × 256 | 0.910 ± 0.000 |" in text
         assert "| Vigil auto | vigil-s | 10 | +0.000 ± 0.000 | +0.000 ± 0.000 | – |" in text
