@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-faults test-compose lint lock minio clients
+.PHONY: help setup demo test test-faults test-compose lint lock minio clients bench-quality
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -53,6 +53,19 @@ clients: $(patsubst $(CLIENTS)/%.lock,.venv-clients/%/.ready,$(wildcard $(CLIENT
 	$(BIN)/uv pip sync --quiet --require-hashes --python $(@D)/bin/python $<
 	@touch $@
 
+# The baseline has an environment of its own, too: about 6 GB with CUDA libraries.
+BENCHMARKS := tests/benchmarks
+
+.venv-anomalib/.ready: $(BENCHMARKS)/anomalib.lock | $(READY)
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(@D)
+	$(BIN)/uv pip sync --quiet --require-hashes --python $(@D)/bin/python $<
+	@touch $@
+
+bench-quality: $(READY) $(if $(BASELINE),.venv-$(BASELINE)/.ready) ## measure decisions on DATA=folder, beside those of BASELINE=anomalib; WEIGHTS=folder has ResNet-18's
+	$(BIN)/python -m tests.benchmarks.quality --data "$(DATA)" --report docs/quality.md --pictures quality-mistakes \
+		$(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(BASELINE),--anomalib .venv-$(BASELINE)/bin/python) \
+		$(foreach count,$(ANOMALIES),--anomalies $(count)) $(OPTIONS)
+
 lint: $(READY) ## check style, types and import rules
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -61,6 +74,6 @@ lint: $(READY) ## check style, types and import rules
 
 LOCK := $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-header --python-version 3.11
 
-lock: $(READY) ## resolve the dependencies anew into requirements.lock, and those of the clients into theirs
+lock: $(READY) ## resolve the dependencies anew into requirements.lock, and those of clients and baseline into theirs
 	$(LOCK) pyproject.toml --group test --group lint -o requirements.lock
-	for client in $(basename $(wildcard $(CLIENTS)/*.in)); do $(LOCK) $$client.in -o $$client.lock || exit 1; done
+	for client in $(basename $(wildcard $(CLIENTS)/*.in $(BENCHMARKS)/*.in)); do $(LOCK) $$client.in -o $$client.lock || exit 1; done

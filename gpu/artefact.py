@@ -14,6 +14,7 @@ from gpu.backbone import Backbone
 from gpu.calibration import Calibration
 from gpu.detector import restore_detector
 from gpu.discriminator import Discriminator
+from gpu.explanation import Source
 from gpu.inspection import Inspector, References
 from gpu.labelling import DefectBank
 
@@ -46,6 +47,7 @@ def save(
         "dimensions": dimensions,
         "defects": {"names": bank.names, "colours": bank.colours} if bank else None,
         "discriminator": inspector.discriminator is not None,
+        "sources": [dataclasses.astuple(source) for source in inspector.sources],
         "references": {"scores": [i.score for i in found], "decisions": [i.is_anomalous for i in found]},
     }
     tensors = {f"detector.{name}": tensor for name, tensor in inspector.detector.state().items()}
@@ -88,9 +90,11 @@ def load(
         references = References(tensors["references.images"], tuple(stored["scores"]), tuple(stored["decisions"]))
         height, width = header["input_size"]
         calibration = Calibration(**header["calibration"])
+        sources = tuple(Source(*source) for source in header.get("sources", ()))  # older artefacts have none
     except (KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
         raise ArtefactError(f"The model artefact is damaged and cannot be read ({error!r}).") from error
-    return Inspector(backbone, detector, calibration, (height, width), bank, references, discriminator), references
+    size = height, width
+    return Inspector(backbone, detector, calibration, size, bank, references, discriminator, sources), references
 
 
 def read_header(data: bytes) -> dict[str, Any]:

@@ -31,6 +31,14 @@ class Detector(Protocol):
         """patches (B, h, w, D) → image scores (B,) and patch scores (B, h, w), distances without a unit."""
         ...
 
+    def trace(self, patches: Tensor) -> Tensor | None:
+        """patches (k, D) → where the nearest remembered normal patch of each comes from, (k, 2) on the CPU.
+
+        The position of its image among those that fit learned from, and its cell there, counted row by row. None where
+        the detector remembers no single patches.
+        """
+        ...
+
     def state(self) -> dict[str, Tensor]:
         """What fit learned."""
         ...

@@ -11,6 +11,7 @@ from gpu.backbone import Backbone
 from gpu.calibration import Calibration
 from gpu.detector import Detector
 from gpu.discriminator import Discriminator
+from gpu.explanation import Region, Source, explain
 from gpu.images import resize
 from gpu.labelling import DefectBank
 from gpu.patch_embedding import embed
@@ -25,13 +26,17 @@ class SelfTestError(Exception):
 
 @dataclass(frozen=True)
 class Inspection:
-    """What was found in one image; the maps (H, W) have the size of the network's input and are on the CPU."""
+    """What was found in one image; the maps (H, W) have the size of the network's input and are on the CPU.
+
+    `regions` is None unless an explanation was asked for, and empty where the image is normal.
+    """
 
     score: float
     probability: float
     is_anomalous: bool
     anomaly_map: Tensor
     label_map: Tensor | None
+    regions: tuple[Region, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,8 @@ class References:
 class Inspector:
     """Backbone, detector and calibration together; input_size is (H, W).
 
-    With a discriminator it also uses what labelled anomalies taught, with a defect bank it names defects.
+    With a discriminator it also uses what labelled anomalies taught, with a defect bank it names defects. `sources` are
+    the normal training images in the order in which the detector learned from them; explanations name them.
     """
 
     def __init__(
@@ -58,20 +64,21 @@ class Inspector:
         defect_bank: DefectBank | None = None,
         references: References | None = None,
         discriminator: Discriminator | None = None,
+        sources: tuple[Source, ...] = (),
     ) -> None:
         self.backbone, self.input_size, self.calibration = backbone, input_size, calibration
         self.detector = detector.to(backbone.device)
         self.defect_bank = defect_bank.to(backbone.device) if defect_bank else None
         self.discriminator = discriminator.to(backbone.device) if discriminator else None
-        self.references = references
+        self.references, self.sources = references, sources
 
     def prepare(self, image: Tensor) -> Tensor:
         """A decoded image uint8 (3, H, W) → uint8 (3, h, w) at the network's input size, on the CPU."""
         return resize(image, self.input_size)
 
     @torch.no_grad()
-    def inspect(self, images: Tensor | Sequence[Tensor]) -> list[Inspection]:
-        """Prepared images uint8 (B, 3, h, w), or a sequence of (3, h, w) → one Inspection each.
+    def inspect(self, images: Tensor | Sequence[Tensor], *, explained: bool = False) -> list[Inspection]:
+        """Prepared images uint8 (B, 3, h, w), or a sequence of (3, h, w) → one Inspection each, explained where asked.
 
         A batch scores as its images one by one, to 1e-5 relative. Raises ValueError for another size.
         """
@@ -85,7 +92,7 @@ class Inspector:
         maps = anomaly_map(patch_scores, self.input_size).cpu()
         exact = scores.double().cpu()
         return [
-            self._result(score, probability, maps[i], patches[i])
+            self._result(score, probability, maps[i], patches[i], explained)
             for i, (score, probability) in enumerate(
                 zip(exact.tolist(), self.calibration.probability(exact).tolist(), strict=True)
             )
@@ -114,15 +121,18 @@ class Inspector:
                 )
         return worst
 
-    def _result(self, score: float, probability: float, values: Tensor, patches: Tensor) -> Inspection:
+    def _result(self, score: float, probability: float, values: Tensor, patches: Tensor, explained: bool) -> Inspection:
         anomalous = self.calibration.is_anomalous(score)
-        labels = None
+        # An anomalous image always has a region to show.
+        threshold = min(self.calibration.pixel_threshold, _FAINT * float(values.max()))
+        labels, regions = None, None
         if self.defect_bank is not None:
             labels = torch.zeros(values.shape, dtype=torch.uint8)
-            if anomalous:  # an anomalous image always has a region to show
-                threshold = min(self.calibration.pixel_threshold, _FAINT * float(values.max()))
+            if anomalous:
                 labels = self.defect_bank.label_regions(patches, values, threshold)
-        return Inspection(score, probability, anomalous, values, labels)
+        if explained:
+            regions = explain(patches, values, threshold, self.detector, self.sources) if anomalous else ()
+        return Inspection(score, probability, anomalous, values, labels, regions)
 
 
 def _word(anomalous: bool) -> str:

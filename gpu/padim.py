@@ -67,6 +67,9 @@ class PaDiM:
         distances = torch.linalg.vector_norm(self.whitening @ centred, dim=1).T  # (B, P)
         return distances.amax(dim=1), distances.reshape(patches.shape[:3])
 
+    def trace(self, patches: Tensor) -> None:
+        """Nothing: a Gaussian is made of all images, and none of their patches is remembered."""
+
     def state(self) -> dict[str, Tensor]:
         """The channels used and the Gaussians."""
         return {"subset": self.subset, "mean": self.mean, "whitening": self.whitening}

@@ -23,6 +23,7 @@ class PatchCore:
         self.coreset_ratio, self.seed = coreset_ratio, seed
         self.bank = torch.empty(0, 0)  # (M, D)
         self.neighbours = torch.empty(0, 0, dtype=torch.int64)  # (M, b − 1): the nearest other rows of each row
+        self.origins = torch.empty(0, 2, dtype=torch.int32)  # (M, 2): position of the image of each row, and its cell
 
     @torch.no_grad()
     def fit(
@@ -43,6 +44,7 @@ class PatchCore:
         bank = patches.flatten(1, 2)[images[rows // cells], rows % cells]
         self.bank = bank.to(device)
         self.neighbours = _others(self.bank, min(_NEIGHBOURS, picks))
+        self.origins = torch.stack((rows // cells, rows % cells), dim=1).to(torch.int32)
 
     @torch.no_grad()
     def score(self, patches: Tensor) -> tuple[Tensor, Tensor]:
@@ -66,9 +68,17 @@ class PatchCore:
         others = torch.linalg.vector_norm(farthest.unsqueeze(1) - around, dim=2)
         return 1 - torch.cat((largest.unsqueeze(1), others), dim=1).softmax(dim=1)[:, 0]
 
+    @torch.no_grad()
+    def trace(self, patches: Tensor) -> Tensor | None:
+        """patches (k, D) → (k, 2): the image and cell of the nearest bank row; None where a stored bank has none."""
+        if not len(self.origins):
+            return None
+        _, rows = nearest(patches.to(self.bank.device), self.bank)
+        return self.origins[rows.squeeze(1).cpu()]
+
     def state(self) -> dict[str, Tensor]:
-        """The memory bank and its neighbourhoods."""
-        return {"bank": self.bank, "neighbours": self.neighbours}
+        """The memory bank, its neighbourhoods, and where its rows come from."""
+        return {"bank": self.bank, "neighbours": self.neighbours, "origins": self.origins}
 
     def config(self) -> dict[str, float]:
         """The coreset ratio and the seed."""
@@ -79,6 +89,7 @@ class PatchCore:
         """The detector whose config() and state() these are. Raises KeyError where a part is missing."""
         detector = cls(float(config["coreset_ratio"]), int(config["seed"]))
         detector.bank, detector.neighbours = state["bank"], state["neighbours"]
+        detector.origins = state.get("origins", detector.origins)  # older artefacts have none
         return detector
 
     def to(self, device: torch.device | str) -> Self:

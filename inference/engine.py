@@ -1,6 +1,7 @@
 """Image bytes → answer: decoded and encoded on CPU threads, scored one at a time on the device."""
 
 import asyncio
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 
 from torch import Tensor
@@ -8,6 +9,7 @@ from torch import Tensor
 from gpu.images import ImageError, ImageLimits, decode
 from gpu.inspection import Inspection, Inspector
 from inference.result import result
+from storage.hosting import EXPLAIN_MAP, EXPLAIN_REGIONS
 
 
 class Engine:
@@ -23,12 +25,15 @@ class Engine:
         self._device = ThreadPoolExecutor(1, thread_name_prefix="device")
         self._images = ThreadPoolExecutor(threads, thread_name_prefix="image")
 
-    async def detect(self, data: bytes, *, explain: bool) -> bytes:
-        """The JSON body for an image file. Raises ImageError, with what is wrong with the image."""
+    async def detect(self, data: bytes, explain: AbstractSet[str] = frozenset()) -> bytes:
+        """The JSON body for an image file, with the explanations asked for: any of storage.hosting's EXPLAIN_ words.
+
+        Raises ImageError, with what is wrong with the image.
+        """
         loop = asyncio.get_running_loop()
         prepared, width, height = await loop.run_in_executor(self._images, self._prepare, data)
-        inspection = await loop.run_in_executor(self._device, self._inspect, prepared)
-        threshold = self._inspector.calibration.pixel_threshold if explain else None
+        inspection = await loop.run_in_executor(self._device, self._inspect, prepared, EXPLAIN_REGIONS in explain)
+        threshold = self._inspector.calibration.pixel_threshold if EXPLAIN_MAP in explain else None
         return await loop.run_in_executor(self._images, result, inspection, width, height, self._colours, threshold)
 
     def self_test(self) -> float:
@@ -48,5 +53,5 @@ class Engine:
             )
         return self._inspector.prepare(image), width, height
 
-    def _inspect(self, prepared: Tensor) -> Inspection:
-        return self._inspector.inspect([prepared])[0]
+    def _inspect(self, prepared: Tensor, explained: bool) -> Inspection:
+        return self._inspector.inspect([prepared], explained=explained)[0]

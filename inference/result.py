@@ -7,6 +7,7 @@ segmentation model adds the labels found and a mask, whatever the decision on th
 import base64
 import io
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,10 +17,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.nn import functional
 
+from gpu.explanation import Box, Region
 from gpu.inspection import Inspection
 
 BACKGROUND_COLOUR = "#FFFFFF"
 _AT_THRESHOLD = 128  # grey value of the pixel threshold in the anomaly map of an explanation
+_ROUNDING = 1e-6  # pixels: far above the error of a fraction in double precision
 _COMPRESSION = 1  # masks are flat areas: stronger compression takes longer and saves nothing
 
 
@@ -33,7 +36,8 @@ def result(
     """The JSON body for an image of this size.
 
     `colours` are the (label, "#rrggbb") of a segmentation model in the order of their ids, None for a classification
-    model. With a pixel threshold an Explanation is added: the anomaly map, where 128 is the threshold.
+    model. An Explanation is added with a pixel threshold (the anomaly map, where 128 is the threshold) and for an
+    inspection that has regions; boxes are whole pixels, of this image or of the training image they are in.
     """
     probability = inspection.probability
     answer: dict[str, Any] = {
@@ -46,8 +50,13 @@ def result(
         answer["Anomalies"] = _areas(ids, colours)
         answer["AnomalyMask"] = _png(_paint(ids, colours))
     body: dict[str, Any] = {"DetectAnomalyResult": answer}
+    explanation: dict[str, Any] = {}
     if explain_threshold is not None:
-        body["Explanation"] = {"AnomalyMap": _png(_grey(inspection, width, height, explain_threshold))}
+        explanation["AnomalyMap"] = _png(_grey(inspection, width, height, explain_threshold))
+    if inspection.regions is not None:
+        explanation["Regions"] = [_region(region, width, height) for region in inspection.regions]
+    if explanation:
+        body["Explanation"] = explanation
     return json.dumps(body, separators=(",", ":")).encode()
 
 
@@ -80,6 +89,22 @@ def _grey(inspection: Inspection, width: int, height: int, threshold: float) -> 
     resized = functional.interpolate(values, (height, width), mode="bilinear")[0, 0]
     scaled = resized * (_AT_THRESHOLD / threshold) if threshold > 0 else (resized > 0) * 255.0
     return Image.fromarray(scaled.round().clamp(0, 255).to(torch.uint8).numpy())
+
+
+def _region(region: Region, width: int, height: int) -> dict[str, Any]:
+    told: dict[str, Any] = {"Box": _pixels(region.box, width, height), "Patch": _pixels(region.patch, width, height)}
+    if region.nearest is not None:
+        source = region.nearest.source
+        box = _pixels(region.nearest.box, source.width, source.height)
+        told["NearestNormal"] = {"SourceRef": source.name, "Patch": box}
+    return told
+
+
+def _pixels(box: Box, width: int, height: int) -> dict[str, int]:
+    """All pixels that the box touches; one on the edge by rounding alone does not count."""
+    left, top = math.floor(box.left * width + _ROUNDING), math.floor(box.top * height + _ROUNDING)
+    right, bottom = math.ceil(box.right * width - _ROUNDING), math.ceil(box.bottom * height - _ROUNDING)
+    return {"Left": left, "Top": top, "Width": right - left, "Height": bottom - top}
 
 
 def _png(image: Image.Image) -> str:

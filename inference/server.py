@@ -12,7 +12,7 @@ from starlette.routing import Route
 
 from gpu.images import ImageError
 from inference.engine import Engine
-from storage.hosting import EXPLAIN_HEADER, EXPLAIN_MAP
+from storage.hosting import EXPLAIN_HEADER
 
 _RETRY_SECONDS = "1"
 
@@ -50,8 +50,8 @@ class Server:
         self._waiting += 1
         try:
             data = await self._body(request)
-            explain = request.headers.get(EXPLAIN_HEADER) == EXPLAIN_MAP
-            return Response(await self._engine.detect(data, explain=explain), media_type="application/json")
+            asked = {word.strip() for word in request.headers.get(EXPLAIN_HEADER, "").split(",")}
+            return Response(await self._engine.detect(data, asked), media_type="application/json")
         except ImageError as error:
             return JSONResponse({"message": str(error)}, 422)
         except Exception as error:

@@ -15,8 +15,8 @@ from storage.errors import Conflict, Missing
 from storage.records import Model, ModelStatus, Unit, now
 from storage.settings import Settings
 
-EXPLAIN_HEADER = "X-Vigil-Explain"  # of a detection that is to come with its anomaly map; its value is EXPLAIN_MAP
-EXPLAIN_MAP = "map"
+EXPLAIN_HEADER = "X-Vigil-Explain"  # of a detection: what is to come with it, separated by commas
+EXPLAIN_MAP, EXPLAIN_REGIONS = "map", "regions"
 
 
 class Hosting:

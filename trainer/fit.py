@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from gpu.backbone import Backbone
+from gpu.explanation import Source
 from gpu.fitting import Recipe, embed_all, fit_inspector
 from gpu.inspection import Inspector
 from gpu.pixel_histogram import PixelHistogram
@@ -57,6 +58,8 @@ class Fitting:
         same = sizes[0] if len(set(sizes)) == 1 else None
         try:
             inspector, references = self._train(train, size, labels)
+            normal = [sample.reference for sample in train if not sample.anomalous]
+            inspector.sources = tuple(Source(reference, *dimensions[reference]) for reference in normal)
             judged, pixels, histogram = self._judge(inspector, test, labels)
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise TrainingError(

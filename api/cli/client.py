@@ -3,7 +3,7 @@
 import base64
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -16,7 +16,7 @@ from api.cli.keys import first_key
 from api.cli.terminal import CommandError
 from api.signature import sign
 from storage.access import AccessKey
-from storage.hosting import EXPLAIN_HEADER, EXPLAIN_MAP
+from storage.hosting import EXPLAIN_HEADER
 from storage.records import Role
 from storage.settings import Settings
 
@@ -59,12 +59,16 @@ class ModelState:
 
 @dataclass(frozen=True)
 class Detection:
-    """One DetectAnomalyResult. `anomaly_map` is a grey PNG in which 128 is the threshold, where it was asked for."""
+    """One DetectAnomalyResult, and the explanations that were asked for.
+
+    `anomaly_map` is a grey PNG in which 128 is the threshold; `regions` are those of the service's Explanation.
+    """
 
     is_anomalous: bool
     confidence: float
     result: Mapping[str, Any]
-    anomaly_map: bytes | None
+    anomaly_map: bytes | None = None
+    regions: Sequence[Mapping[str, Any]] | None = None
 
     @property
     def found(self) -> str:
@@ -170,14 +174,15 @@ class Client:
         self._call("DELETE", _model_path(project, version))
 
     def detect(
-        self, project: str, version: str, image: bytes, content_type: str, *, explain: bool = False
+        self, project: str, version: str, image: bytes, content_type: str, explain: Sequence[str] = ()
     ) -> Detection:
-        """Look for anomalies in one image; with `explain` the anomaly map comes back too."""
-        headers = {"content-type": content_type} | ({EXPLAIN_HEADER.lower(): EXPLAIN_MAP} if explain else {})
+        """Look for anomalies in one image; `explain` holds words of EXPLAIN_HEADER for what is to come back too."""
+        headers = {"content-type": content_type} | ({EXPLAIN_HEADER.lower(): ",".join(explain)} if explain else {})
         answer = self._send("POST", f"{_model_path(project, version)}/detect", "", headers, image)
-        result, explanation = answer["DetectAnomalyResult"], answer.get("Explanation")
-        anomaly_map = base64.b64decode(explanation["AnomalyMap"]) if explanation else None
-        return Detection(result["IsAnomalous"], result["Confidence"], result, anomaly_map)
+        result, explanation = answer["DetectAnomalyResult"], answer.get("Explanation", {})
+        encoded = explanation.get("AnomalyMap")
+        anomaly_map = None if encoded is None else base64.b64decode(encoded)
+        return Detection(result["IsAnomalous"], result["Confidence"], result, anomaly_map, explanation.get("Regions"))
 
     def _pages(self, path: str, member: str) -> Iterator[dict[str, Any]]:
         query = ""

@@ -12,16 +12,14 @@ from rich.progress import Progress
 
 from api.cli.client import Client
 from api.cli.folder import Folder, Sample, Skipped, read_folder
-from api.cli.keys import owns_key
 from api.cli.masks import colour_of, coloured_mask
-from api.cli.object_store import with_store
+from api.cli.object_store import objects_of
 from api.cli.options import DataDir, Port, connect, read_settings
 from api.cli.terminal import CommandError, out, progress, say
 from api.cli.waiting import await_dataset
 from storage.errors import ObjectError
 from storage.manifest import Mask, label_line
 from storage.objects import OWN_BUCKET, Objects, image_key
-from storage.stores import open_objects
 
 # AWS allows 10 MiB of changes in one call.
 _CHANGES_BYTES = 8 * 2**20
@@ -65,14 +63,13 @@ def import_(
     settings = read_settings(data_dir, port)
     found = read_folder(folder, labelled=label_from_folders, max_bytes=settings.max_image_bytes)
     with connect(data_dir, port) as client, progress() as bar:
-        if not owns_key(settings, client.key.id):
+        objects = objects_of(client, data_dir, port)
+        if objects is None:
             raise CommandError(
                 f"The service at {client.endpoint} keeps its data elsewhere than in {settings.data_dir}; "
                 "name its directory with --data-dir, so that the images are copied to where it looks for them."
             )
         skipped = list(found.skipped)
-        # A MinIO of the service's own is found by the port of the service that was found.
-        objects = open_objects(with_store(read_settings(data_dir, port or client.port)))
         for type_, samples in _targets(found, dataset):
             skipped += import_samples(client, objects, project, type_, samples, bar)
     for item in skipped[:_SHOWN]:

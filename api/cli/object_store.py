@@ -13,11 +13,15 @@ from typing import Literal
 from pydantic import SecretStr
 
 from api.cli.address import HOST
-from api.cli.keys import first_key
+from api.cli.client import Client
+from api.cli.keys import first_key, owns_key
+from api.cli.options import read_settings
 from api.cli.service import Child
 from api.cli.terminal import CommandError
 from storage.access import read_or_make_key
+from storage.objects import Objects
 from storage.settings import Settings
+from storage.stores import open_objects
 
 GET_MINIO = "Put the program `minio` on the PATH (in Vigil's folder `make minio` builds it)"
 _NAMES = {"minio": "MinIO", "directory": "folders"}
@@ -83,6 +87,13 @@ def with_store(settings: Settings) -> Settings:
         "objects_secret_key": SecretStr(key.secret),
     }
     return settings.model_copy(update=found)
+
+
+def objects_of(client: Client, data_dir: Path | None, port: int | None) -> Objects | None:
+    """The object store of the client's service; None where that keeps its data elsewhere than the settings say."""
+    # A MinIO of the service's own is found by the port of the service that was found.
+    settings = read_settings(data_dir, port or client.port)
+    return open_objects(with_store(settings)) if owns_key(settings, client.key.id) else None
 
 
 def minio_child(settings: Settings) -> Child:

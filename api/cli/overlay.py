@@ -20,7 +20,8 @@ _COLOURS = np.array(
         (255, 170, 0, 50, 0.74),
     ]
 )
-_RED, _GREEN, _DARK, _LIGHT = (190, 20, 35), (25, 120, 65), (24, 26, 30), (255, 255, 255)
+DARK, LIGHT = (24, 26, 30), (255, 255, 255)
+_RED, _GREEN = (190, 20, 35), (25, 120, 65)
 
 
 def draw_overlay(image: bytes, detection: Detection, title: str) -> Image.Image:
@@ -59,7 +60,7 @@ def _outlined(picture: np.ndarray, values: np.ndarray) -> np.ndarray:
     rim = scipy.ndimage.binary_dilation(inside, iterations=width) & ~inside
     picture = picture.copy()
     # A light line inside a dark one is seen on every ground.
-    picture[rim], picture[edge] = _DARK, _LIGHT
+    picture[rim], picture[edge] = DARK, LIGHT
     return picture
 
 
@@ -67,7 +68,7 @@ def _captioned(picture: Image.Image, detection: Detection, title: str) -> Image.
     size = max(12, round(picture.width / 24))
     strip, margin = round(size * 1.9), round(size * 0.45)
     font = ImageFont.load_default(size * 0.92)
-    canvas = Image.new("RGB", (picture.width, picture.height + strip), _DARK)
+    canvas = Image.new("RGB", (picture.width, picture.height + strip), DARK)
     canvas.paste(picture)
     draw = ImageDraw.Draw(canvas)
     word, colour = ("ANOMALY", _RED) if detection.is_anomalous else ("NORMAL", _GREEN)
@@ -75,15 +76,16 @@ def _captioned(picture: Image.Image, detection: Detection, title: str) -> Image.
     end = draw.textlength(decision, font) + 2 * margin
     draw.rectangle((0, picture.height, end, canvas.height), fill=colour)
     middle = picture.height + strip / 2
-    draw.text((margin, middle), decision, fill=_LIGHT, font=font, anchor="lm")
+    draw.text((margin, middle), decision, fill=LIGHT, font=font, anchor="lm")
     room = picture.width - end - 2 * margin
-    draw.text((end + margin, middle), _shortened(draw, title, font, room), fill=_LIGHT, font=font, anchor="lm")
+    draw.text((end + margin, middle), shortened(draw, title, font, room), fill=LIGHT, font=font, anchor="lm")
     return canvas
 
 
-def _shortened(
+def shortened(
     draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, room: float
 ) -> str:
+    """The text's end, behind an ellipsis, where all of it takes more than `room` pixels."""
     if draw.textlength(text, font) <= room:
         return text
     while text and draw.textlength("…" + text, font) > room:

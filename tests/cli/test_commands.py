@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -138,8 +139,32 @@ def test_train_start_detect_stop(service: Service, parts: Path, tmp_path: Path) 
     table = vigil("detect", "plates2", str(images / "good"), *where(service), COLUMNS="160")
     assert table.returncode == 0, table.stderr
     assert "normal" in table.stdout
+    _explain(service, [answer for answer in answers if answer["IsAnomalous"]], tmp_path / "explained", overlays)
     stopped = vigil("stop", *project)
     assert stopped.stdout == "Version 1 of project 'plates2' is stopped.\n", stopped.stderr
+
+
+def _explain(service: Service, anomalous: list[dict[str, Any]], folder: Path, overlays: Path) -> None:
+    images = [answer["Image"] for answer in anomalous]
+    explain = ("detect", "plates2", *images, "--explain", *where(service))
+    done = vigil(*explain, "--json", "--overlay", str(folder))
+    assert done.returncode == 0, done.stderr
+    normal = set(service.bucket("vigil").glob("datasets/plates2/train/train/good/*.png"))
+    for line, plain in zip(done.stdout.splitlines(), anomalous, strict=True):
+        answer = json.loads(line)
+        regions = answer.pop("Explanation")["Regions"]
+        assert answer == plain
+        for region in regions:
+            bucket, key = parse_s3(region["NearestNormal"]["SourceRef"])
+            assert service.bucket(bucket) / key in normal
+    for path in folder.glob("*.png"):
+        (unexplained,) = overlays.glob(f"*{path.name}")
+        with Image.open(path) as explained, Image.open(unexplained) as before:
+            assert explained.width == before.width
+            assert explained.height > before.height + before.width // 2
+    told = vigil(*explain, COLUMNS="300")
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.count("most like s3://vigil/datasets/plates2/train/train/good/") >= len(images)
 
 
 def test_a_training_that_fails_says_why(service: Service, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from gpu.explanation import Box, NormalPatch, Region, Source
 from gpu.inspection import Inspection
 from inference.result import result
 
@@ -68,6 +70,23 @@ def test_areas_sum_to_one(width: int, height: int, labels: list[list[int]]) -> N
     found = answer(result(inspection(labels), width, height, COLOURS))
     assert sum(a["PixelAnomaly"]["TotalPercentageArea"] for a in found["Anomalies"]) == pytest.approx(1)
     assert image(found["AnomalyMask"]).size == (width, height)
+
+
+def test_boxes_are_the_pixels_that_they_touch() -> None:
+    nearest = NormalPatch(Source("s3://b/ä.png", 30, 10), Box(1 / 3, 0.0, 2 / 3, 1.0))
+    found = replace(inspection(None), regions=(Region(Box(0.1, 0.25, 0.3, 1.0), Box(0.0, 0.5, 0.5, 0.75), nearest),))
+    assert json.loads(result(found, 50, 10, None))["Explanation"] == {
+        "Regions": [
+            {
+                "Box": {"Left": 5, "Top": 2, "Width": 10, "Height": 8},
+                "Patch": {"Left": 0, "Top": 5, "Width": 25, "Height": 3},
+                "NearestNormal": {
+                    "SourceRef": "s3://b/ä.png",
+                    "Patch": {"Left": 10, "Top": 0, "Width": 10, "Height": 10},
+                },
+            }
+        ]
+    }
 
 
 def test_explanation_puts_the_threshold_at_128() -> None:

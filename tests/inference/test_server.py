@@ -1,11 +1,14 @@
 """A replica's HTTP face, in this process: who may ask, what is refused, what is answered."""
 
 import asyncio
+import io
+import re
 from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 from starlette.types import ASGIApp
 
 from gpu import artefact
@@ -13,7 +16,7 @@ from gpu.backbone import load_backbone
 from gpu.images import ImageLimits
 from inference.engine import Engine
 from inference.server import Server
-from tests.trainer.plant import COLOURS, HEIGHT, WIDTH, part
+from tests.trainer.plant import COLOURS, HEIGHT, WIDTH, part, png
 
 LIMITS = ImageLimits(min_side=32)
 REPLICA = "9f0c"
@@ -41,6 +44,12 @@ def ask(app: ASGIApp, image: bytes, replica: str = REPLICA, **headers: str) -> h
     return asyncio.run(post(app, [image], headers, replica))[0]
 
 
+def enlarged(data: bytes, times: int) -> bytes:
+    """The PNG with each pixel `times` as wide and high."""
+    with Image.open(io.BytesIO(data)) as image:
+        return png(image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST))
+
+
 @pytest.mark.parametrize(("masks", "members"), [(False, 3), (True, 5)])
 def test_answers(trained: dict[bool, bytes], masks: bool, members: int) -> None:
     app = serve(engine(trained[masks]))
@@ -59,7 +68,34 @@ def test_explanation_comes_on_demand(trained: dict[bool, bytes]) -> None:
     app = serve(engine(trained[False]))
     image = part(71, "dent")[0]
     assert list(ask(app, image).json()) == ["DetectAnomalyResult"]
-    assert list(ask(app, image, **{"X-Vigil-Explain": "map"}).json()) == ["DetectAnomalyResult", "Explanation"]
+    plain = ask(app, image).json()["DetectAnomalyResult"]
+    for header, members in (
+        ("map", ["AnomalyMap"]),
+        ("regions", ["Regions"]),
+        ("map, regions", ["AnomalyMap", "Regions"]),
+    ):
+        body = ask(app, image, **{"X-Vigil-Explain": header}).json()
+        assert (body["DetectAnomalyResult"], list(body["Explanation"])) == (plain, members)
+    assert "Explanation" not in ask(app, image, **{"X-Vigil-Explain": "poem"}).json()
+
+
+def test_a_region_is_explained_by_a_normal_training_image(trained: dict[bool, bytes]) -> None:
+    app, header = serve(engine(trained[True])), {"X-Vigil-Explain": "regions"}
+    assert ask(app, part(71)[0], **header).json()["Explanation"] == {"Regions": []}
+    # At twice the size of the training images: boxes are in the pixels of the image that they belong to.
+    image, mask = (enlarged(data, 2) for data in part(71, "dent"))
+    (region, *_) = ask(app, image, **header).json()["Explanation"]["Regions"]
+    nearest = region["NearestNormal"]
+    assert re.fullmatch(r"s3://plant/part/normal-\d+\.png", nearest["SourceRef"])
+    assert (nearest["Patch"]["Width"], nearest["Patch"]["Height"]) == (8, 8)
+    assert (region["Patch"]["Width"], region["Patch"]["Height"]) == (16, 16)
+    for box, (width, height) in ((nearest["Patch"], (WIDTH, HEIGHT)), (region["Box"], (2 * WIDTH, 2 * HEIGHT))):
+        assert min(box["Left"], box["Top"]) >= 0
+        assert box["Left"] + box["Width"] <= width
+        assert box["Top"] + box["Height"] <= height
+    with Image.open(io.BytesIO(mask)) as drawn:
+        left, top, width, height = (region["Patch"][name] for name in ("Left", "Top", "Width", "Height"))
+        assert drawn.crop((left, top, left + width, top + height)).getbbox() is not None
 
 
 def test_other_replicas_are_not_answered_for(trained: dict[bool, bytes]) -> None:

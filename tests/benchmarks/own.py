@@ -1,0 +1,71 @@
+"""Vigil itself: trained as the trainer trains, asked as a replica asks."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from gpu.backbone import Backbone, load_backbone
+from gpu.device import deterministic, select_device
+from gpu.inspection import Inspector
+from storage.options import TrainingOptions
+from storage.settings import Settings
+from tests.benchmarks.arrangement import Arrangement
+from tests.benchmarks.datasets import Photo
+from tests.benchmarks.photographs import LIMITS, Photographs, read_image
+from tests.benchmarks.verdicts import Verdicts
+from trainer.fit import Fitting
+from trainer.reading import Reading
+
+_BATCH = 8
+
+
+def run_own(arrangement: Arrangement, labelled: int, options: TrainingOptions, weights: Path | None) -> Verdicts:
+    """Train on the good photographs and the first `labelled` bad ones, then judge. The time is that of the training.
+
+    The photographs to judge are not there while it trains. Raises what a training raises.
+    """
+    backbone = load_backbone(options.backbone, weights, device=select_device())
+    started = time.perf_counter()
+    inspector = _train(arrangement, labelled, options, backbone)
+    seconds = time.perf_counter() - started
+    found = [
+        inspection
+        for start in range(0, len(arrangement.test), _BATCH)
+        for inspection in inspector.inspect(_prepared(inspector, arrangement.test[start : start + _BATCH]))
+    ]
+    return Verdicts(
+        [one.score for one in found],
+        [one.is_anomalous for one in found],
+        inspector.calibration.threshold,
+        [one.anomaly_map for one in found],
+        seconds,
+        inspector.input_size,
+        inspector.detector.name,
+    )
+
+
+def _train(arrangement: Arrangement, labelled: int, options: TrainingOptions, backbone: Backbone) -> Inspector:
+    shown = [*arrangement.train, *arrangement.labelled[:labelled]]
+    photographs = Photographs(shown)
+    samples = photographs.samples(shown)
+    settings = Settings(data_dir=Path("/nonexistent"))  # none of what it keeps is read or written
+    settings = settings.model_copy(
+        update={
+            "max_image_bytes": LIMITS.max_bytes,
+            "min_image_side": LIMITS.min_side,
+            "max_image_side": LIMITS.max_side,
+        }
+    )
+    reading = Reading(photographs, samples, settings, _silent)
+    with deterministic(options.seed):
+        return Fitting(reading, backbone, options, _silent).fit(samples, []).inspector
+
+
+def _prepared(inspector: Inspector, photos: Sequence[Photo]) -> list[Tensor]:
+    return [inspector.prepare(read_image(photo)) for photo in photos]
+
+
+def _silent(_phase: str, _fraction: float) -> None:
+    pass
