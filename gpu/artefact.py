@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import safetensors
@@ -18,7 +18,7 @@ from gpu.explanation import Source
 from gpu.inspection import Inspector, References
 from gpu.labelling import DefectBank
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1 had another discriminator
 _KEY = "vigil"  # of the header's metadata
 _REFERENCES = 4  # images kept for the self-test, at most
 
@@ -55,10 +55,7 @@ def save(
     if bank:
         tensors |= {"defects.embeddings": bank.embeddings, "defects.labels": bank.labels}
     if inspector.discriminator:
-        tensors |= {
-            "discriminator.weight": inspector.discriminator.weight,
-            "discriminator.bias": inspector.discriminator.bias,
-        }
+        tensors |= {f"discriminator.{name}": tensor for name, tensor in inspector.discriminator.state().items()}
     metadata = {_KEY: json.dumps(header, sort_keys=True, separators=(",", ":"), allow_nan=False)}
     return safetensors_torch.save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, metadata)
 
@@ -77,15 +74,15 @@ def load(
     _same("backbone layers", tuple(wanted["layers"]), backbone.layers)
     try:
         tensors = safetensors_torch.load(data)
-        state = {n.removeprefix("detector."): t for n, t in tensors.items() if n.startswith("detector.")}
-        detector = restore_detector(header["detector"]["name"], header["detector"]["config"], state)
+        described = header["detector"]
+        detector = restore_detector(described["name"], described["config"], _under("detector.", tensors))
         bank, defects = None, header["defects"]
         if defects is not None:
             names, colours = tuple(defects["names"]), tuple(defects["colours"])
             bank = DefectBank(tensors["defects.embeddings"], tensors["defects.labels"], names, colours)
         discriminator = None
         if header["discriminator"]:
-            discriminator = Discriminator(tensors["discriminator.weight"], tensors["discriminator.bias"])
+            discriminator = Discriminator(**_under("discriminator.", tensors))
         stored = header["references"]
         references = References(tensors["references.images"], tuple(stored["scores"]), tuple(stored["decisions"]))
         height, width = header["input_size"]
@@ -107,6 +104,10 @@ def read_header(data: bytes) -> dict[str, Any]:
         raise ArtefactError("The file is not a Vigil model artefact, or it is damaged.") from error
     _same("format version", version, FORMAT_VERSION)
     return dict(header)
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _same(what: str, stored: object, here: object) -> None:

@@ -1,109 +1,140 @@
 """What labelled anomalies add to a detector: how their images as a whole differ from normal ones."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy import optimize, special
 from torch import Tensor
 
-_STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # of the fit against the penalty; cross-validation chooses
 _FOLDS = 5
+_PENALTY = 10.0  # scikit-learn's C: descriptors are standardised, so the usual range of 1 to 100 holds for all data
+_STRENGTHS = (0.0, 0.5, 1.0, 2.0)  # of its evidence against the detector's; cross-validation chooses
+_SMALLEST = 1e-6  # deviation by which anything is divided
+_MOST_NORMALS = 2000  # learned from; the time grows with the square of their number
 
 Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Discriminator:
-    """A penalised logistic regression, weight (2D,) and bias (), on the mean and deviation of an image's patches.
+    """A support-vector machine with Gaussian kernel on an image's description: support vectors (S, 3D), weights (S,).
 
-    It raises a detector's score, at most to twice, and never lowers it: a defect of a kind that no training image shows
-    keeps the score that the detector gives it.
+    It raises a detector's score by exp(strength · evidence) and never lowers it: evidence is the distance from the
+    decision surface in standard deviations of unseen normal images over their mean, and nothing below that mean. A
+    defect of a kind that no training image shows is far from all support vectors and keeps about the score that the
+    detector gives it.
     """
 
-    weight: Tensor
-    bias: Tensor
+    mean: Tensor  # (3D,) of the descriptions, which are standardised by it
+    deviation: Tensor  # (3D,)
+    support: Tensor  # (S, 3D), standardised
+    weights: Tensor  # (S,), in the units of the evidence
+    offset: Tensor  # ()
+    strength: Tensor  # ()
 
     @classmethod
-    def fit(cls, normals: Tensor, anomalies: Tensor, seed: int = 0) -> tuple[Self, Tensor, Tensor]:
-        """Descriptors (n, 2D) and (m, 2D) → the discriminator, and the factors (n,) and (m,) of images it never saw.
+    def fit(
+        cls, normals: Tensor, anomalies: Tensor, normal_scores: Tensor, anomaly_scores: Tensor, seed: int = 0
+    ) -> tuple[Self, Tensor, Tensor] | None:
+        """Descriptions (n, 3D) and (m, 3D), and scores (n,) and (m,) by a detector that saw none of the images.
 
-        The fit has the strength of least cross-validated loss. Raises ValueError for fewer than two of a kind.
+        → the discriminator, and the factors (n,) and (m,) of images it never saw; None where it does not order them
+        better than the detector alone. Raises ValueError for fewer than two of a kind.
         """
         if min(len(normals), len(anomalies)) < 2:
             raise ValueError("a discriminator needs at least two images of each kind")
         x = torch.cat((normals, anomalies)).double().cpu().numpy()
-        y = np.repeat([0.0, 1.0], (len(normals), len(anomalies)))
-        order = np.random.default_rng(seed)
-        fold = np.empty(len(y), dtype=np.int64)  # stratified: each fold has its share of both kinds
-        for kind in (0.0, 1.0):
-            members = order.permutation(np.flatnonzero(y == kind))
-            fold[members] = np.arange(len(members)) % _FOLDS
-        unseen = {strength: _unseen(x, y, fold, strength) for strength in _STRENGTHS}
-        best = min(_STRENGTHS, key=lambda strength: _loss(unseen[strength], y))
-        weight, bias = _regress(x, y, best)
-        factors = torch.from_numpy(_factor(unseen[best]))
-        made = cls(torch.from_numpy(weight).float(), torch.tensor(bias, dtype=torch.float32))
+        y = np.repeat([0, 1], (len(normals), len(anomalies)))
+        logs = torch.cat((normal_scores, anomaly_scores)).double().clamp_min(_SMALLEST).log().cpu().numpy()
+        values = _unseen(x, y, seed)
+        middle, spread = float(values[y == 0].mean()), max(float(values[y == 0].std()), _SMALLEST)
+        evidence = np.maximum((values - middle) / spread, 0)
+        unit = max(float(logs[y == 0].std()), _SMALLEST)
+        strength = max(_STRENGTHS, key=lambda s: (_order(logs + unit * s * evidence, y), -s))
+        if not strength:
+            return None
+        machine = _Machine.fit(x, y, seed)
+        made = cls(
+            mean=torch.from_numpy(machine.mean).float(),
+            deviation=torch.from_numpy(machine.deviation).float(),
+            support=torch.from_numpy(machine.support).float(),
+            weights=torch.from_numpy(machine.weights / spread).float(),
+            offset=torch.tensor((machine.offset - middle) / spread, dtype=torch.float32),
+            strength=torch.tensor(unit * strength, dtype=torch.float32),
+        )
+        factors = torch.from_numpy(np.exp(unit * strength * evidence))
         return made, factors[: len(normals)], factors[len(normals) :]
 
     @torch.no_grad()
     def factor(self, patches: Tensor) -> Tensor:
-        """patches (B, h, w, D) → (B,) in 1 to 2, by which the detector's image scores are to be multiplied."""
-        return 2 ** torch.sigmoid(describe(patches) @ self.weight + self.bias)
+        """patches (B, h, w, D) → (B,) at least 1, by which the detector's image scores are to be multiplied."""
+        described = (describe(patches) - self.mean) / self.deviation
+        kernel = torch.exp(-torch.cdist(described, self.support).square() / self.support.shape[1])
+        return torch.exp(self.strength * (kernel @ self.weights + self.offset).clamp_min(0))
 
-    def to(self, device: torch.device | str) -> "Discriminator":
+    def to(self, device: torch.device | str) -> Self:
         """The same discriminator on the device."""
-        return Discriminator(self.weight.to(device), self.bias.to(device))
+        return replace(self, **{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+
+    def state(self) -> dict[str, Tensor]:
+        """Its tensors by name; the constructor takes them back."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
 
 @torch.no_grad()
 def describe(patches: Tensor) -> Tensor:
-    """patches (B, h, w, D) → mean and standard deviation over the image (B, 2D)."""
+    """patches (B, h, w, D) → mean, standard deviation and maximum over the image (B, 3D)."""
     cells = patches.flatten(1, 2)
-    return torch.cat((cells.mean(dim=1), cells.std(dim=1, correction=0)), dim=1)
+    return torch.cat((cells.mean(dim=1), cells.std(dim=1, correction=0), cells.amax(dim=1)), dim=1)
 
 
-def _unseen(x: Floats, y: Floats, fold: "npt.NDArray[np.int64]", strength: float) -> Floats:
-    """The logit of each image by a regression on the other folds."""
-    logits = np.zeros(len(y))
+@dataclass(frozen=True)
+class _Machine:
+    """A fitted machine: value = Σ weights · exp(−|x − support|² / 3D) + offset, x standardised."""
+
+    mean: Floats
+    deviation: Floats
+    support: Floats
+    weights: Floats
+    offset: float
+
+    @classmethod
+    def fit(cls, x: Floats, y: "npt.NDArray[np.int64]", seed: int) -> Self:
+        from sklearn.svm import SVC  # slow to import, and a replica fits nothing
+
+        kept = np.flatnonzero(y == 0)
+        if len(kept) > _MOST_NORMALS:
+            kept = np.sort(np.random.default_rng(seed).permutation(kept)[:_MOST_NORMALS])
+        rows = np.concatenate((kept, np.flatnonzero(y == 1)))
+        mean, deviation = x[rows].mean(axis=0), x[rows].std(axis=0) + _SMALLEST
+        machine = SVC(C=_PENALTY, gamma=1 / x.shape[1], class_weight="balanced")
+        machine.fit((x[rows] - mean) / deviation, y[rows])
+        return cls(mean, deviation, machine.support_vectors_, machine.dual_coef_[0], float(machine.intercept_[0]))
+
+    def values(self, x: Floats) -> Floats:
+        """Signed distances (n,) of the descriptions (n, 3D) from the decision surface, positive for anomalies."""
+        scaled = (x - self.mean) / self.deviation
+        squares = (scaled**2).sum(1)[:, None] + (self.support**2).sum(1) - 2 * scaled @ self.support.T
+        found: Floats = np.exp(-squares / x.shape[1]) @ self.weights + self.offset
+        return found
+
+
+def _unseen(x: Floats, y: "npt.NDArray[np.int64]", seed: int) -> Floats:
+    """The value of each image by a machine fitted on the other folds, which have their share of both kinds."""
+    order, fold = np.random.default_rng(seed), np.empty(len(y), dtype=np.int64)
+    for kind in (0, 1):
+        members = order.permutation(np.flatnonzero(y == kind))
+        fold[members] = np.arange(len(members)) % _FOLDS
+    values = np.zeros(len(y))
     for number in range(_FOLDS):
         out = fold == number
         if out.any():
-            weight, bias = _regress(x[~out], y[~out], strength)
-            logits[out] = x[out] @ weight + bias
-    return logits
+            values[out] = _Machine.fit(x[~out], y[~out], seed).values(x[out])
+    return values
 
 
-def _regress(x: Floats, y: Floats, strength: float) -> tuple[Floats, float]:
-    """Weight (2D,) and bias of the penalised fit; both kinds count as if equally frequent."""
-    mean, deviation = x.mean(axis=0), x.std(axis=0) + 1e-6
-    scaled, share = (x - mean) / deviation, _shares(y)
-
-    def objective(parameters: Floats) -> tuple[float, Floats]:
-        weight, bias = parameters[:-1], parameters[-1]
-        logits = scaled @ weight + bias
-        slope = share * (special.expit(logits) - y)
-        loss = share @ (np.logaddexp(0, logits) - y * logits) + weight @ weight / (2 * strength)
-        return float(loss), np.append(slope @ scaled + weight / strength, slope.sum())
-
-    found: Floats = optimize.minimize(objective, np.zeros(x.shape[1] + 1), jac=True, method="L-BFGS-B").x
-    weight: Floats = found[:-1] / deviation
-    return weight, float(found[-1] - weight @ mean)
-
-
-def _shares(y: Floats) -> Floats:
-    """Weights that sum to the number of images, half of it for each kind."""
-    anomalous = y.mean()
-    shares: Floats = np.where(y == 1, 0.5 / anomalous, 0.5 / (1 - anomalous))
-    return shares
-
-
-def _loss(logits: Floats, y: Floats) -> float:
-    return float(_shares(y) @ (np.logaddexp(0, logits) - y * logits))
-
-
-def _factor(logits: Floats) -> Floats:
-    factor: Floats = np.exp2(special.expit(logits))
-    return factor
+def _order(scores: Floats, y: "npt.NDArray[np.int64]") -> float:
+    """The share of pairs in which the anomaly scores higher, that is, the AUROC."""
+    return float((scores[y == 1][:, None] > scores[y == 0]).mean())

@@ -79,10 +79,11 @@ def fit_inspector(
     anomaly_scores, anomaly_patch_scores = _score(final, anomalies, torch.arange(len(anomalies)))
     discriminator = None
     if len(anomalies) >= _FEWEST_ANOMALIES:
-        made, normal_factors, anomaly_factors = Discriminator.fit(_describe(normals), _describe(anomalies), recipe.seed)
-        raised = normal_scores * normal_factors, anomaly_scores * anomaly_factors
-        if _order(*raised) >= _order(normal_scores, anomaly_scores):
-            discriminator, (normal_scores, anomaly_scores) = made, raised
+        described = _describe(normals), _describe(anomalies)
+        taught = Discriminator.fit(*described, normal_scores, anomaly_scores, recipe.seed)
+        if taught is not None:
+            discriminator, normal_factors, anomaly_factors = taught
+            normal_scores, anomaly_scores = normal_scores * normal_factors, anomaly_scores * anomaly_factors
     threshold, slope = calibrate(normal_scores.tolist(), anomaly_scores.tolist(), recipe.alarms)
     histogram, bank = PixelHistogram(), None
     marked = torch.empty(0, dtype=torch.int64) if masks is None else masks.flatten(1).any(dim=1).nonzero().squeeze(1)
@@ -108,10 +109,5 @@ def _score(detector: Detector, patches: Tensor, images: Tensor) -> tuple[Tensor,
 
 
 def _describe(patches: Tensor) -> Tensor:
-    """(n, 2D), in batches because the deviation copies its input."""
+    """(n, 3D), in batches because the deviation copies its input."""
     return torch.cat([describe(part) for part in torch.split(patches, _BATCH)])
-
-
-def _order(normal: Tensor, anomalous: Tensor) -> float:
-    """The share of pairs in which the anomaly scores higher, that is, the AUROC."""
-    return float((anomalous.unsqueeze(1) > normal.unsqueeze(0)).double().mean())

@@ -125,8 +125,8 @@ def test_another_backbone_or_format_is_refused(inspector: Inspector) -> None:
         load(data, other_weights)
     with pytest.raises(ArtefactError, match="backbone layers"):
         load(data, lambda name: load_backbone(name, layers=("layer2",)))
-    with pytest.raises(ArtefactError, match="format version 2; here is 1"):
-        load(rewrite(data, lambda d: d.update(format_version=2)), load_backbone)
+    with pytest.raises(ArtefactError, match="format version 1; here is 2"):
+        load(rewrite(data, lambda d: d.update(format_version=1)), load_backbone)
 
 
 def test_damaged_artefacts_are_refused(inspector: Inspector) -> None:
