@@ -1,7 +1,8 @@
-"""Image bytes → answer: decoded and encoded on CPU threads, scored one at a time on the device."""
+"""decode → score → result: the three steps from the bytes of an image file to the body of its answer."""
 
-import asyncio
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -10,35 +11,30 @@ from gpu.inspection import Inspection, Inspector
 from inference.result import result
 
 
-class Engine:
-    """Holds the inspector. `dimensions` are the only (width, height) it takes; None where it takes any."""
+@dataclass(frozen=True)
+class Prepared:
+    """An image uint8 (3, h, w) at the network's input size, and the size of the image that was sent."""
 
-    def __init__(
-        self, inspector: Inspector, limits: ImageLimits, dimensions: tuple[int, int] | None = None, threads: int = 1
-    ) -> None:
+    image: Tensor
+    width: int
+    height: int
+
+
+class Engine:
+    """Holds the inspector. `dimensions` are the only (width, height) it takes; None where it takes any.
+
+    `device` is the one thread that may score. One thread rather than a lock: torch keeps a team of threads for each
+    that calls it.
+    """
+
+    def __init__(self, inspector: Inspector, limits: ImageLimits, dimensions: tuple[int, int] | None = None) -> None:
         self._inspector, self._limits, self._dimensions = inspector, limits, dimensions
         bank = inspector.defect_bank
         self._colours = list(zip(bank.names, bank.colours, strict=True)) if bank else None
-        # One thread for the device rather than a lock: torch keeps a team of threads for each that calls it.
-        self._device = ThreadPoolExecutor(1, thread_name_prefix="device")
-        self._images = ThreadPoolExecutor(threads, thread_name_prefix="image")
+        self.device = ThreadPoolExecutor(1, thread_name_prefix="device")
 
-    async def detect(self, data: bytes, *, explain: bool) -> bytes:
-        """The JSON body for an image file. Raises ImageError, with what is wrong with the image."""
-        loop = asyncio.get_running_loop()
-        prepared, width, height = await loop.run_in_executor(self._images, self._prepare, data)
-        inspection = await loop.run_in_executor(self._device, self._inspect, prepared)
-        threshold = self._inspector.calibration.pixel_threshold if explain else None
-        return await loop.run_in_executor(self._images, result, inspection, width, height, self._colours, threshold)
-
-    def self_test(self) -> float:
-        """Score the reference images, which also warms up the thread that will score → the largest difference found.
-
-        Raises SelfTestError where this machine does not reproduce the scores of the training.
-        """
-        return self._device.submit(self._inspector.self_test).result()
-
-    def _prepare(self, data: bytes) -> tuple[Tensor, int, int]:
+    def decode(self, data: bytes) -> Prepared:
+        """Any thread's work. Raises ImageError, with what is wrong with the image."""
         image = decode(data, self._limits)
         height, width = image.shape[1:]
         if self._dimensions is not None and (width, height) != self._dimensions:
@@ -46,7 +42,20 @@ class Engine:
                 f"The image is {width} × {height} pixels; the model was trained with images of "
                 f"{self._dimensions[0]} × {self._dimensions[1]} and takes no others. Send images of that size."
             )
-        return self._inspector.prepare(image), width, height
+        return Prepared(self._inspector.prepare(image), width, height)
 
-    def _inspect(self, prepared: Tensor) -> Inspection:
-        return self._inspector.inspect([prepared])[0]
+    def score(self, batch: Sequence[Prepared]) -> list[Inspection]:
+        """The work of the device's thread: one Inspection per image, as each image alone would get it."""
+        return self._inspector.inspect([prepared.image for prepared in batch])
+
+    def result(self, prepared: Prepared, inspection: Inspection, *, explain: bool) -> bytes:
+        """The JSON body, with the anomaly map where it is to be explained. Any thread's work."""
+        threshold = self._inspector.calibration.pixel_threshold if explain else None
+        return result(inspection, prepared.width, prepared.height, self._colours, threshold)
+
+    def self_test(self) -> float:
+        """Score the reference images, which also warms up the thread that will score → the largest difference found.
+
+        Raises SelfTestError where this machine does not reproduce the scores of the training.
+        """
+        return self.device.submit(self._inspector.self_test).result()

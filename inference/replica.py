@@ -19,6 +19,7 @@ from gpu.device import select_device
 from gpu.images import ImageLimits
 from gpu.inspection import SelfTestError
 from gpu.weights import WeightsError
+from inference.batcher import Batcher
 from inference.engine import Engine
 from inference.place import UNUSABLE, Place
 from inference.server import Server
@@ -41,7 +42,7 @@ class UnusableModel(Exception):
     """The model cannot be served on this machine; the message tells the user why and what to do."""
 
 
-def load_engine(stores: Stores, model: Model, slot: int, threads: int) -> Engine:
+def load_engine(stores: Stores, model: Model, slot: int) -> Engine:
     """The model's engine, self-tested, on the GPU of this slot or the CPU. Raises UnusableModel, Unreachable."""
     settings = stores.settings
     if model.artefact is None:
@@ -50,7 +51,7 @@ def load_engine(stores: Stores, model: Model, slot: int, threads: int) -> Engine
         data = get_artefact(stores, model, model.artefact)
         inspector, _ = artefact.load(data, lambda name: _backbone(settings, name), _device(model, slot))
         limits = ImageLimits(settings.max_image_bytes, settings.min_image_side, settings.max_image_side)
-        engine = Engine(inspector, limits, _dimensions(settings, data), threads)
+        engine = Engine(inspector, limits, _dimensions(settings, data))
         difference = engine.self_test()
     except (Corrupt, NoSuchObject) as error:
         raise UnusableModel(f"The model's artefact cannot be used: {error}. Restore it or train again.") from error
@@ -73,7 +74,7 @@ def _load(stores: Stores, model: Model, place: Place) -> Engine:
     """The engine, waiting for an object store that is away: that heals without anybody starting the model again."""
     while True:
         try:
-            return load_engine(stores, model, place.slot, place.threads)
+            return load_engine(stores, model, place.slot)
         except Unreachable as error:
             log.warning("waits: %s", error)
             message = messages.waiting(messages.MODEL_STARTING, "It", error)
@@ -100,7 +101,8 @@ def _device(model: Model, slot: int) -> torch.device:
 
 def _serve(stores: Stores, place: Place, unit: Unit, engine: Engine) -> None:
     settings = stores.settings
-    server = Server(engine, place.replica, settings.replica_queue, settings.max_image_bytes)
+    batcher = Batcher(engine, settings.replica_queue, place.threads)
+    server = Server(batcher, place.replica, settings.max_image_bytes)
     family = socket.AF_INET6 if ":" in settings.replica_address else socket.AF_INET
     listener = socket.create_server((settings.replica_address, 0), family=family, backlog=128)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

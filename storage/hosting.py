@@ -15,9 +15,6 @@ from storage.errors import Conflict, Missing
 from storage.records import Model, ModelStatus, Unit, now
 from storage.settings import Settings
 
-EXPLAIN_HEADER = "X-Vigil-Explain"  # of a detection that is to come with its anomaly map; its value is EXPLAIN_MAP
-EXPLAIN_MAP = "map"
-
 
 class Hosting:
     """Wanted units and their replicas. Joins the catalogue's open transaction."""

@@ -16,8 +16,8 @@ from api.cli.keys import first_key
 from api.cli.terminal import CommandError
 from api.signature import sign
 from storage.access import AccessKey
-from storage.hosting import EXPLAIN_HEADER, EXPLAIN_MAP
 from storage.records import Role
+from storage.replica_call import EXPLAIN_HEADER, EXPLAIN_MAP
 from storage.settings import Settings
 
 _VERSION = "/2020-11-20"

@@ -9,8 +9,8 @@ from api import shapes
 from api.deps import ReplicasDep, StoresDep, Stream, find_model
 from api.errors import ValidationException
 from api.operation import operation
-from storage.hosting import EXPLAIN_HEADER
 from storage.records import Role
+from storage.replica_call import EXPLAIN_HEADER
 
 MAGIC = {"image/jpeg": b"\xff\xd8\xff", "image/png": b"\x89PNG\r\n\x1a\n"}
 

@@ -1,0 +1,30 @@
+"""What the API and a replica say to each other over HTTP, and how either gives up work that nobody waits for."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from starlette.requests import ClientDisconnect, Request
+
+EXPLAIN_HEADER = "X-Vigil-Explain"  # of a detection that is to come with its anomaly map; its value is EXPLAIN_MAP
+EXPLAIN_MAP = "map"
+TIMING_HEADER = "Server-Timing"  # of the answer: queue, decode and score in milliseconds
+
+_T = TypeVar("_T")
+
+
+async def while_wanted(request: Request, work: Coroutine[Any, Any, _T]) -> _T:
+    """The result of the work, which is cancelled when the client of the request leaves. Raises ClientDisconnect then.
+
+    The body of the request has to be read before.
+    """
+    result = asyncio.ensure_future(work)
+    left = asyncio.ensure_future(request.receive())  # after the body there is only one message more: the client left
+    try:
+        await asyncio.wait((result, left), return_when=asyncio.FIRST_COMPLETED)
+        if not result.done():
+            raise ClientDisconnect
+        return result.result()
+    finally:
+        result.cancel()
+        left.cancel()
