@@ -17,7 +17,8 @@ async def _stores(request: Request) -> Stores:
 
 
 async def _body(request: Request) -> bytes:
-    return await request.body()
+    body: bytes = (await request.receive())["body"]  # all of it, as Authentication hands it on; body() would copy it
+    return body
 
 
 async def _replicas(request: Request) -> Replicas:
@@ -38,7 +39,12 @@ CallerDep = Annotated[Caller, Depends(_caller)]
 
 def find_model(project: str, version: str, stores: Stores) -> Model:
     """The model version that a caller names by number or as latest."""
-    return stores.catalogue.model(project, None if version == "latest" else int(version))
+    return stores.catalogue.model(project, number(version))
+
+
+def number(version: str) -> int | None:
+    """The number of a version that a caller names, None for the newest."""
+    return None if version == "latest" else int(version)
 
 
 def model_of(resource_arn: str, arns: Arns) -> tuple[str, int] | None:

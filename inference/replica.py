@@ -28,6 +28,7 @@ from storage.artefacts import get_artefact
 from storage.errors import Conflict, Corrupt, DataKeyError, Missing, NoSuchObject, ObjectError, Unreachable
 from storage.lifeline import die_with_parent
 from storage.records import Model, ModelStatus, Unit
+from storage.replica_call import KEEP_ALIVE_SECONDS
 from storage.settings import Settings
 from storage.stores import Stores, open_stores
 
@@ -113,7 +114,12 @@ def _serve(stores: Stores, place: Place, unit: Unit, engine: Engine) -> None:
         log.info("ready at %s", address)
 
     config = uvicorn.Config(
-        server.app(started), log_config=None, access_log=False, timeout_graceful_shutdown=_STOP_SECONDS
+        server.app(started),
+        log_config=None,
+        access_log=False,
+        # Longer than the API keeps it: a connection must not be closed under a request that was just sent.
+        timeout_keep_alive=int(2 * KEEP_ALIVE_SECONDS),
+        timeout_graceful_shutdown=_STOP_SECONDS,
     )
     uvicorn.Server(config).run(sockets=[listener])
 

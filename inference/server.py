@@ -12,10 +12,9 @@ from starlette.routing import Route
 
 from gpu.images import ImageError
 from inference.batcher import Answer, Batcher, Full
-from storage.replica_call import EXPLAIN_HEADER, EXPLAIN_MAP, TIMING_HEADER, while_wanted
+from storage.replica_call import CLIENT_LEFT, EXPLAIN_HEADER, EXPLAIN_MAP, TIMING_HEADER, while_wanted
 
 _RETRY_SECONDS = "1"
-_CLIENT_LEFT = 499  # for nobody to read
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +53,7 @@ class Server:
         except ImageError as error:
             return JSONResponse({"message": str(error)}, 422)
         except ClientDisconnect:
-            return Response(status_code=_CLIENT_LEFT)
+            return Response(status_code=CLIENT_LEFT)
         except Exception as error:
             log.exception("an image could not be inspected")
             return JSONResponse({"message": f"the replica failed ({type(error).__name__}); see its log"}, 500)

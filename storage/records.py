@@ -208,6 +208,16 @@ class Unit:
 
 
 @dataclass(frozen=True)
+class Serving:
+    """A model version as a detection needs it: its status, and (replica, address) of those that take requests now."""
+
+    project: str
+    version: int
+    status: ModelStatus
+    replicas: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
 class Arns:
     """Writes and reads ARNs of one account in one region."""
 

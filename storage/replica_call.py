@@ -9,6 +9,8 @@ from starlette.requests import ClientDisconnect, Request
 EXPLAIN_HEADER = "X-Vigil-Explain"  # of a detection that is to come with its anomaly map; its value is EXPLAIN_MAP
 EXPLAIN_MAP = "map"
 TIMING_HEADER = "Server-Timing"  # of the answer: queue, decode and score in milliseconds
+CLIENT_LEFT = 499  # the status of an answer that nobody is there to read
+KEEP_ALIVE_SECONDS = 60.0  # the API keeps an idle connection to a replica so long, the replica a little longer
 
 _T = TypeVar("_T")
 
