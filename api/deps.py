@@ -6,6 +6,7 @@ from urllib.parse import unquote
 from fastapi import Depends, Request
 
 from api.auth import Caller
+from api.detections import Detections
 from api.replicas import Replicas
 from storage.records import Arns, Model
 from storage.stores import Stores
@@ -26,6 +27,11 @@ async def _replicas(request: Request) -> Replicas:
     return replicas
 
 
+async def _detections(request: Request) -> Detections:
+    detections: Detections = request.app.state.detections
+    return detections
+
+
 async def _caller(request: Request) -> Caller:
     caller: Caller = request.state.caller
     return caller
@@ -34,6 +40,7 @@ async def _caller(request: Request) -> Caller:
 StoresDep = Annotated[Stores, Depends(_stores)]
 Stream = Annotated[bytes, Depends(_body)]
 ReplicasDep = Annotated[Replicas, Depends(_replicas)]
+DetectionsDep = Annotated[Detections, Depends(_detections)]
 CallerDep = Annotated[Caller, Depends(_caller)]
 
 

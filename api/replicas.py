@@ -9,20 +9,22 @@ import httpx
 from starlette.concurrency import run_in_threadpool
 
 from api.errors import ConflictException, InternalServerException, ThrottlingException, ValidationException
-from storage.records import ModelStatus, Serving
-from storage.replica_call import KEEP_ALIVE_SECONDS, TIMING_HEADER
+from storage.records import ModelStatus, Serving, Unit
+from storage.replica_call import ANOMALOUS_HEADER, KEEP_ALIVE_SECONDS, TIMING_HEADER, Figures
 from storage.stores import Stores
 
 _POLL_SECONDS = 0.2
 _TIMEOUT = httpx.Timeout(60, connect=2)
+_FIGURES_SECONDS = 2.0
 _LIMITS = httpx.Limits(max_connections=None, keepalive_expiry=KEEP_ALIVE_SECONDS)
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A replica's answer: the body of DetectAnomalies, and its times as Server-Timing has them."""
+    """A replica's answer: the body of DetectAnomalies, its decision, and its times as Server-Timing has them."""
 
     body: bytes
+    is_anomalous: bool
     timing: str
 
 
@@ -65,6 +67,16 @@ class Replicas:
             await asyncio.sleep(_POLL_SECONDS)
             serving = await self.find(serving.project, serving.version)
 
+    async def figures(self, unit: Unit) -> Figures | None:
+        """How the unit's replica is, or None where it does not tell in time."""
+        try:
+            url = f"http://{unit.address}/{unit.replica}/health"
+            response = await self._client.get(url, timeout=_FIGURES_SECONDS)
+            figures: Figures = response.raise_for_status().json()
+        except (httpx.HTTPError, ValueError):
+            return None
+        return figures
+
     async def _ask(self, serving: Serving, image: bytes, headers: dict[str, str]) -> Answer | None:
         """Ask one replica after the other until one answers. → None where none is there"""
         name, full = f"{serving.project}/{serving.version}", False
@@ -76,7 +88,8 @@ class Replicas:
             if response is None or response.status_code == httpx.codes.MISDIRECTED_REQUEST:
                 continue
             if response.status_code == httpx.codes.OK:
-                return Answer(response.content, response.headers.get(TIMING_HEADER, ""))
+                is_anomalous = response.headers.get(ANOMALOUS_HEADER) == "true"
+                return Answer(response.content, is_anomalous, response.headers.get(TIMING_HEADER, ""))
             if response.status_code == httpx.codes.UNPROCESSABLE_ENTITY:
                 raise ValidationException(response.json()["message"])
             if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:

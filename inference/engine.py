@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+import psutil
+import torch
 from torch import Tensor
 
 from gpu.images import ImageError, ImageLimits, decode
@@ -52,6 +54,13 @@ class Engine:
         """The JSON body, with the anomaly map where it is to be explained. Any thread's work."""
         threshold = self._inspector.calibration.pixel_threshold if explain else None
         return result(inspection, prepared.width, prepared.height, self._colours, threshold)
+
+    def memory(self) -> int:
+        """Bytes that this process holds: of its GPU's memory, or of the machine's where it computes on the CPU."""
+        device = self._inspector.backbone.device
+        if device.type == "cuda":
+            return torch.cuda.memory_reserved(device)
+        return int(psutil.Process().memory_info().rss)
 
     def self_test(self) -> float:
         """Score the reference images, which also warms up the thread that will score → the largest difference found.

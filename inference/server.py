@@ -12,7 +12,15 @@ from starlette.routing import Route
 
 from gpu.images import ImageError
 from inference.batcher import Answer, Batcher, Full
-from storage.replica_call import CLIENT_LEFT, EXPLAIN_HEADER, EXPLAIN_MAP, TIMING_HEADER, while_wanted
+from storage.replica_call import (
+    ANOMALOUS_HEADER,
+    CLIENT_LEFT,
+    EXPLAIN_HEADER,
+    EXPLAIN_MAP,
+    TIMING_HEADER,
+    Figures,
+    while_wanted,
+)
 
 _RETRY_SECONDS = "1"
 
@@ -57,11 +65,20 @@ class Server:
         except Exception as error:
             log.exception("an image could not be inspected")
             return JSONResponse({"message": f"the replica failed ({type(error).__name__}); see its log"}, 500)
-        return Response(answer.body, media_type="application/json", headers={TIMING_HEADER: _timing(answer)})
+        headers = {TIMING_HEADER: _timing(answer), ANOMALOUS_HEADER: str(answer.is_anomalous).lower()}
+        return Response(answer.body, media_type="application/json", headers=headers)
 
     async def health(self, request: Request) -> Response:
-        """Whether this replica is there, and how many images it has at hand."""
-        return self._refuse_other(request) or JSONResponse({"replica": self._replica, "waiting": self._batcher.waiting})
+        """Whether this replica is there, and its figures."""
+        batcher = self._batcher
+        figures: Figures = {
+            "replica": self._replica,
+            "waiting": batcher.waiting,
+            "batches": batcher.batches,
+            "images": batcher.images,
+            "device_memory": batcher.engine.memory(),
+        }
+        return self._refuse_other(request) or JSONResponse(figures)
 
     async def _body(self, request: Request) -> bytes:
         chunks, size = [], 0

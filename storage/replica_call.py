@@ -2,17 +2,28 @@
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
 
 EXPLAIN_HEADER = "X-Vigil-Explain"  # of a detection that is to come with its anomaly map; its value is EXPLAIN_MAP
 EXPLAIN_MAP = "map"
 TIMING_HEADER = "Server-Timing"  # of the answer: queue, decode and score in milliseconds
+ANOMALOUS_HEADER = "X-Vigil-Anomalous"  # of the answer: true or false, for who does not read its body
 CLIENT_LEFT = 499  # the status of an answer that nobody is there to read
 KEEP_ALIVE_SECONDS = 60.0  # the API keeps an idle connection to a replica so long, the replica a little longer
 
 _T = TypeVar("_T")
+
+
+class Figures(TypedDict):
+    """A replica's answer to the question how it is; since its start it has scored `images` in `batches`."""
+
+    replica: str
+    waiting: int
+    batches: int
+    images: int
+    device_memory: int  # bytes
 
 
 async def while_wanted(request: Request, work: Coroutine[Any, Any, _T]) -> _T:

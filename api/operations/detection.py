@@ -6,7 +6,7 @@ from fastapi import Header, Request, Response
 from starlette.requests import ClientDisconnect
 
 from api import shapes
-from api.deps import ReplicasDep, Stream, number
+from api.deps import CallerDep, DetectionsDep, ReplicasDep, Stream, number
 from api.errors import ValidationException
 from api.operation import operation
 from storage.records import Role
@@ -22,15 +22,18 @@ async def detect_anomalies(
     contentType: Annotated[shapes.ContentType, Header(alias="Content-Type")],
     body: Stream,
     request: Request,
+    caller: CallerDep,
     replicas: ReplicasDep,
+    detections: DetectionsDep,
     explain: Annotated[str | None, Header(alias=EXPLAIN_HEADER, include_in_schema=False)] = None,
 ) -> shapes.DetectAnomaliesResponse:
     """Tell whether the image in the body shows an anomaly, how sure that is and, for segmentation models, where."""
     serving = await replicas.find(projectName, number(modelVersion))
-    type_ = _checked_type(contentType, body)
-    headers = {"Content-Type": type_} | ({EXPLAIN_HEADER: explain} if explain else {})
     try:
-        answer = await while_wanted(request, replicas.detect(serving, body, headers))
+        with detections.watch(serving, request.state.request_id, caller.key) as watched:
+            type_ = _checked_type(contentType, body)
+            headers = {"Content-Type": type_} | ({EXPLAIN_HEADER: explain} if explain else {})
+            answer = watched.answer = await while_wanted(request, replicas.detect(serving, body, headers))
     except ClientDisconnect:
         return Response(status_code=CLIENT_LEFT)  # type: ignore[return-value]
     # The replica's answer has this shape already; it is passed on as it is.

@@ -12,6 +12,7 @@ from tests.api import arrange
 
 JPEG = b"\xff\xd8\xff\xe0" + b"jpeg"
 RESULT = {"DetectAnomalyResult": {"Source": {"Type": "direct"}, "IsAnomalous": True, "Confidence": 0.9979099631309509}}
+FIGURES = {"replica": "…", "waiting": 3, "batches": 4, "images": 10, "device_memory": 1e9}
 Behaviour = Callable[["Replica"], None]
 
 
@@ -25,6 +26,9 @@ class Replica(BaseHTTPRequestHandler):
         self.image = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.asked.append(self)
         self.server.behaviour(self)
+
+    def do_GET(self) -> None:
+        self.answer(200, FIGURES)
 
     def answer(self, status: int, content: Any, headers: Mapping[str, str] | None = None) -> None:
         body = json.dumps(content, separators=(",", ":")).encode()
@@ -68,7 +72,7 @@ def running(behaviour: Behaviour) -> Iterator[Server]:
 
 
 def well(replica: Replica) -> None:
-    replica.answer(200, RESULT)
+    replica.answer(200, RESULT, {"X-Vigil-Anomalous": "true"})
 
 
 def host(stores: Stores, project: str, *servers: Server | str) -> None:
