@@ -67,10 +67,15 @@ class Detection:
     anomaly_map: bytes | None
 
     @property
-    def found(self) -> str:
-        """The labels found in the image, with the area of each."""
+    def areas(self) -> list[tuple[str, float]]:
+        """The labels found in the image, each with its part of the area, from 0 to 1."""
         areas = [(a["Name"], a["PixelAnomaly"]["TotalPercentageArea"]) for a in self.result.get("Anomalies", ())]
-        return ", ".join(f"{name} {area:.1%}" for name, area in areas if name != "background" and area > 0)
+        return [(name, area) for name, area in areas if name != "background" and area > 0]
+
+    @property
+    def found(self) -> str:
+        """The same in words."""
+        return ", ".join(f"{name} {area:.1%}" for name, area in self.areas)
 
 
 class Client:

@@ -138,6 +138,12 @@ def test_train_start_detect_stop(service: Service, parts: Path, tmp_path: Path) 
     table = vigil("detect", "plates2", str(images / "good"), *where(service), COLUMNS="160")
     assert table.returncode == 0, table.stderr
     assert "normal" in table.stdout
+    results = tmp_path / "results.csv"
+    batch = vigil(
+        "detect", "plates2", str(images), "--output", str(results), "--overlay", str(overlays), *where(service)
+    )
+    assert batch.returncode == 0, batch.stderr
+    assert len(results.read_text().splitlines()) == 1 + 4
     stopped = vigil("stop", *project)
     assert stopped.stdout == "Version 1 of project 'plates2' is stopped.\n", stopped.stderr
 
