@@ -4,6 +4,8 @@ A request that comes alone is scored at once and alone; nothing waits for a batc
 """
 
 import asyncio
+import math
+import statistics
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -57,6 +59,8 @@ class Batcher:
         # Threads of their own: answers that are ready do not stand behind images that wait to be decoded.
         self._writers = ThreadPoolExecutor(threads, thread_name_prefix="result")
         self._decoded: deque[_Request] = deque()
+        self._waits: list[float] = []
+        self._filled = False
 
     @property
     def decoded(self) -> int:
@@ -69,10 +73,17 @@ class Batcher:
         if self.waiting >= self._most:
             raise Full(f"{self.waiting} images wait already")
         self.waiting += 1
+        self._filled |= self.waiting == self._most
         try:
             yield
         finally:
             self.waiting -= 1
+
+    def take_wait(self) -> float:
+        """What half of the images scored since the last call have waited at least (s); endless where it was full."""
+        waits, filled = self._waits, self._filled
+        self._waits, self._filled = [], False
+        return math.inf if filled else statistics.median(waits) if waits else 0.0
 
     async def detect(self, data: bytes, *, explain: bool) -> Answer:
         """The answer for an image file. Raises ImageError, with what is wrong with the image.
@@ -107,6 +118,7 @@ class Batcher:
             request = self._decoded.popleft()
             if request.prepared is not None and request.answer.set_running_or_notify_cancel():
                 request.queue += started - request.since
+                self._waits.append(request.queue)
                 batch.append((request, request.prepared))
         if not batch:
             return

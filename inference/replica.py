@@ -22,6 +22,7 @@ from gpu.weights import WeightsError
 from inference.batcher import Batcher
 from inference.engine import Engine
 from inference.place import UNUSABLE, Place
+from inference.pressure import watch_pressure
 from inference.server import Server
 from storage import messages
 from storage.artefacts import get_artefact
@@ -100,7 +101,7 @@ def _device(model: Model, slot: int) -> torch.device:
     return select_device((first + slot) % count if count else None)
 
 
-def _serve(stores: Stores, place: Place, unit: Unit, engine: Engine) -> None:
+def _serve(stores: Stores, place: Place, unit: Unit, model: Model, engine: Engine) -> None:
     settings = stores.settings
     batcher = Batcher(engine, settings.replica_queue, place.threads)
     server = Server(batcher, place.replica, settings.max_image_bytes)
@@ -112,6 +113,8 @@ def _serve(stores: Stores, place: Place, unit: Unit, engine: Engine) -> None:
     def started() -> None:
         stores.hosting.ready(place.host, unit, place.replica, address)
         log.info("ready at %s", address)
+        if (model.max_units or 0) > (model.min_units or 0):
+            watch_pressure(stores, unit, batcher)
 
     config = uvicorn.Config(
         server.app(started),
@@ -150,7 +153,7 @@ def main() -> None:
         log.exception("the model cannot be served")
         _refuse(stores, place, unit, model, str(error))
         sys.exit(UNUSABLE)
-    _serve(stores, place, unit, engine)
+    _serve(stores, place, unit, model, engine)
 
 
 def _refuse(stores: Stores, place: Place, unit: Unit, model: Model, reason: str) -> None:

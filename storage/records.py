@@ -193,7 +193,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Unit:
-    """One wanted inference unit and the replica that fills it, if any. `address` is set once it takes requests."""
+    """One wanted inference unit and the replica that fills it, if any. `address` is set once it takes requests.
+
+    `pressed` is when its requests last waited too long.
+    """
 
     project: str
     version: int
@@ -205,6 +208,7 @@ class Unit:
     lease_until: datetime
     failures: int
     failure: str | None
+    pressed: datetime | None
 
 
 @dataclass(frozen=True)

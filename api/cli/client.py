@@ -162,9 +162,10 @@ class Client:
         answer = self._call("POST", f"/projects/{_part(project)}/models", body)
         return str(answer["ModelMetadata"]["ModelVersion"])
 
-    def start_model(self, project: str, version: str, units: int) -> None:
-        """Start to host a model on this many inference units."""
-        self._call("POST", f"{_model_path(project, version)}/start", {"MinInferenceUnits": units})
+    def start_model(self, project: str, version: str, units: int, most: int | None = None) -> None:
+        """Start to host a model on this many inference units; with `most`, on up to so many under load."""
+        body = {"MinInferenceUnits": units} | ({} if most is None else {"MaxInferenceUnits": most})
+        self._call("POST", f"{_model_path(project, version)}/start", body)
 
     def stop_model(self, project: str, version: str) -> None:
         """Stop to host a model."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import socket
 import threading
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ import pytest
 from gpu import artefact
 from gpu.backbone import load_backbone
 from gpu.images import ImageError, ImageLimits
-from inference.batcher import LARGEST_BATCH, Answer, Batcher
+from inference.batcher import LARGEST_BATCH, Answer, Batcher, Full
 from inference.engine import Engine
 from inference.server import Server
 from tests.conftest import serving_app, wait_until
@@ -99,3 +100,16 @@ def test_a_client_that_leaves_costs_nothing(trained: dict[bool, bytes]) -> None:
         response = httpx.post(f"{address}/9f0c/detect", content=image, trust_env=False)
         assert response.status_code == 200
     assert made.images == 1
+
+
+def test_how_long_images_waited_is_told_once(trained: dict[bool, bytes]) -> None:
+    made = batcher(trained[False], most_waiting=3)
+    assert made.take_wait() == 0, "nothing came"
+    found = asyncio.run(together(made, [part(1)[0]] * 3))
+    assert made.take_wait() == sorted(answer.queue for answer in found)[1] > 0
+    with made.admission(), made.admission():
+        assert made.take_wait() == 0
+        with made.admission(), pytest.raises(Full), made.admission():
+            pass
+    assert made.take_wait() == math.inf
+    assert made.take_wait() == 0
