@@ -18,6 +18,7 @@ from inference.engine import Engine, Prepared
 
 # A GPU gains from larger batches until it is filled; CPUs gain little, and the first of a batch waits for its last.
 LARGEST_BATCH = 8
+_WAITS = 1000  # remembered at most: a model whose units stay as many is never asked how long its images waited
 
 
 class Full(Exception):
@@ -59,7 +60,7 @@ class Batcher:
         # Threads of their own: answers that are ready do not stand behind images that wait to be decoded.
         self._writers = ThreadPoolExecutor(threads, thread_name_prefix="result")
         self._decoded: deque[_Request] = deque()
-        self._waits: list[float] = []
+        self._waits: deque[float] = deque(maxlen=_WAITS)
         self._filled = False
 
     @property
@@ -82,7 +83,7 @@ class Batcher:
     def take_wait(self) -> float:
         """What half of the images scored since the last call have waited at least (s); endless where it was full."""
         waits, filled = self._waits, self._filled
-        self._waits, self._filled = [], False
+        self._waits, self._filled = deque(maxlen=_WAITS), False
         return math.inf if filled else statistics.median(waits) if waits else 0.0
 
     async def detect(self, data: bytes, *, explain: bool) -> Answer:
