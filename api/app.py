@@ -13,11 +13,14 @@ from sqlalchemy.exc import DBAPIError
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api import errors
-from api.auth import Authentication
+from api.auth import METRICS_PATH, Authentication
+from api.deps import CallerDep
+from api.detections import Detections
+from api.metrics import metrics_page
 from api.operation import mount
 from api.operations import datasets, detection, hosting, models, projects, tags
 from api.replicas import Replicas
@@ -80,7 +83,7 @@ class JsonBodies:
 def create_app(settings: Settings, stores: Stores | None = None) -> FastAPI:
     """The API over the stores that the settings name."""
     opened = stores or open_stores(settings)
-    replicas = Replicas(opened)
+    replicas, detections = Replicas(opened), Detections()
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -110,9 +113,18 @@ def create_app(settings: Settings, stores: Stores | None = None) -> FastAPI:
             Exception: errors.on_unexpected_error,
         },
     )
-    app.state.stores, app.state.replicas = opened, replicas
+    app.state.stores, app.state.replicas, app.state.detections = opened, replicas, detections
     mount(app)
     _mount_health(app, opened)
+
+    @app.get(METRICS_PATH, include_in_schema=False)
+    async def metrics(caller: CallerDep) -> Response:
+        if caller.projects is not None:
+            raise errors.AccessDeniedException(
+                f"the access key '{caller.key}' is limited to projects; the metrics are about all of them"
+            )
+        return await metrics_page(opened, replicas, detections)
+
     return app
 
 

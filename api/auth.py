@@ -1,5 +1,6 @@
 """Who calls: every request but the health checks carries a Signature Version 4, verified here before anything else."""
 
+import base64
 import hashlib
 import hmac
 import logging
@@ -19,6 +20,7 @@ from storage.records import Role
 
 log = logging.getLogger(__name__)
 
+METRICS_PATH = "/metrics"
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 LARGEST_REQUEST = 16 * 1024 * 1024
 _REMEMBERED_SECONDS = 1.0
@@ -47,7 +49,7 @@ class Authentication:
         request = Request(scope, receive)
         try:
             body, digest = await self._body(request)
-            scope.setdefault("state", {})["caller"] = await verify(request, digest, self._keys)
+            scope.setdefault("state", {})["caller"] = await self._caller(request, digest)
         except StorageError as error:
             await from_storage(error).response()(scope, receive, send)
             return
@@ -56,6 +58,12 @@ class Authentication:
             await error.response()(scope, receive, send)
             return
         await self._app(scope, _replay(body, receive), send)
+
+    async def _caller(self, request: Request, digest: str) -> Caller:
+        authorization = request.headers.get("authorization", "")
+        if request.url.path == METRICS_PATH and authorization[:6].lower() == "basic ":
+            return await verify_basic(authorization[6:], self._keys)
+        return await verify(request, digest, self._keys)
 
     async def _body(self, request: Request) -> tuple[bytes, str]:
         detect = request.url.path.endswith("/detect")
@@ -115,6 +123,23 @@ async def verify(request: Request, body_sha256: str, keys: Keyring) -> Caller:
             f"the signature does not fit the request: the secret that belongs to '{key.id}' is another one, "
             "or the request was changed on its way"
         )
+    return Caller(key.id, key.role, key.projects)
+
+
+async def verify_basic(credentials: str, keys: Keyring) -> Caller:
+    """Whose id and secret these are, in HTTP Basic: for the metrics, since Prometheus cannot sign what it asks.
+
+    Raises AccessDeniedException.
+    """
+    try:
+        id_, _, secret = base64.b64decode(credentials, validate=True).decode().partition(":")
+    except ValueError:
+        raise AccessDeniedException(
+            "the Authorization header is not what HTTP Basic says: Base64 of ID:SECRET"
+        ) from None
+    key = await keys.find(id_)
+    if key is None or not hmac.compare_digest(secret.encode(), key.secret.encode()):
+        raise AccessDeniedException(f"'{id_}' is no access key of this service, or its secret is another one")
     return Caller(key.id, key.role, key.projects)
 
 

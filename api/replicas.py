@@ -3,16 +3,29 @@
 import asyncio
 import time
 from collections import Counter
+from dataclasses import dataclass
 
 import httpx
 from starlette.concurrency import run_in_threadpool
 
 from api.errors import ConflictException, InternalServerException, ThrottlingException, ValidationException
-from storage.records import ModelStatus
+from storage.records import ModelStatus, Serving, Unit
+from storage.replica_call import ANOMALOUS_HEADER, KEEP_ALIVE_SECONDS, TIMING_HEADER, Figures
 from storage.stores import Stores
 
 _POLL_SECONDS = 0.2
 _TIMEOUT = httpx.Timeout(60, connect=2)
+_FIGURES_SECONDS = 2.0
+_LIMITS = httpx.Limits(max_connections=None, keepalive_expiry=KEEP_ALIVE_SECONDS)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A replica's answer: the body of DetectAnomalies, its decision, and its times as Server-Timing has them."""
+
+    body: bytes
+    is_anomalous: bool
+    timing: str
 
 
 class Replicas:
@@ -20,64 +33,75 @@ class Replicas:
 
     def __init__(self, stores: Stores) -> None:
         self._stores = stores
-        self._wait = stores.settings.replica_wait_seconds
+        self._wait, self._most = stores.settings.replica_wait_seconds, stores.settings.replica_queue
         self._in_flight: Counter[str] = Counter()
-        self._client = httpx.AsyncClient(timeout=_TIMEOUT, limits=httpx.Limits(max_connections=None), trust_env=False)
+        self._client = httpx.AsyncClient(timeout=_TIMEOUT, limits=_LIMITS, trust_env=False)
 
     async def close(self) -> None:
         """Close all connections."""
         await self._client.aclose()
 
-    async def detect(self, project: str, version: int, image: bytes, headers: dict[str, str]) -> bytes:
-        """The body of a replica's answer. Detection changes nothing, so a replica that dies is replaced by the next.
+    async def find(self, project: str, version: int | None) -> Serving:
+        """The model version that is meant, None the newest, and its replicas. Raises Missing."""
+        return await run_in_threadpool(self._stores.hosting.serving, project, version)
+
+    async def detect(self, serving: Serving, image: bytes, headers: dict[str, str]) -> Answer:
+        """A replica's answer. Detection changes nothing, so a replica that dies is replaced by the next.
 
         Raises ConflictException for a model that is not hosted, ValidationException for an image that it cannot take,
         ThrottlingException when all replicas are full, and InternalServerException when none is there in time.
         """
         deadline = time.monotonic() + self._wait
+        name = f"{serving.project}/{serving.version}"
         while True:
-            full = False
-            for replica, address in await self._candidates(project, version):
-                response = await self._call(replica, address, image, headers)
-                if response is None or response.status_code == httpx.codes.MISDIRECTED_REQUEST:
-                    continue
-                if response.status_code == httpx.codes.OK:
-                    return response.content
-                if response.status_code == httpx.codes.UNPROCESSABLE_ENTITY:
-                    raise ValidationException(response.json()["message"])
-                if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
-                    raise InternalServerException(
-                        f"a replica of {project}/{version} failed; the log of the inference host says why",
-                        retry_after=1,
-                    )
-                full = True
-            if full:
-                raise ThrottlingException(
-                    f"all inference units of {project}/{version} are busy; send fewer images at once, "
-                    "or start the model with more units"
-                )
+            _must_be_hosted(serving)
+            answer = await self._ask(serving, image, headers)
+            if answer is not None:
+                return answer
             if time.monotonic() > deadline:
                 raise InternalServerException(
-                    f"no inference unit of {project}/{version} is running at the moment; the inference host is "
-                    "starting one, or its log says why it cannot",
+                    f"no inference unit of {name} is running at the moment; the inference host is starting one, "
+                    "or its log says why it cannot",
                     retry_after=2,
                 )
             await asyncio.sleep(_POLL_SECONDS)
+            serving = await self.find(serving.project, serving.version)
 
-    async def _candidates(self, project: str, version: int) -> list[tuple[str, str]]:
-        found = await run_in_threadpool(self._look_up, project, version)
-        return sorted(found, key=lambda candidate: self._in_flight[candidate[0]])
+    async def figures(self, unit: Unit) -> Figures | None:
+        """How the unit's replica is, or None where it does not tell in time."""
+        try:
+            url = f"http://{unit.address}/{unit.replica}/health"
+            response = await self._client.get(url, timeout=_FIGURES_SECONDS)
+            figures: Figures = response.raise_for_status().json()
+        except (httpx.HTTPError, ValueError):
+            return None
+        return figures
 
-    def _look_up(self, project: str, version: int) -> list[tuple[str, str]]:
-        model = self._stores.catalogue.model(project, version)
-        if model.status not in (ModelStatus.HOSTED, ModelStatus.SYSTEM_UPDATING):
-            raise ConflictException(
-                f"version {version} of the model in project '{project}' is {model.status}; "
-                "start it and wait until it is HOSTED",
-                ResourceId=f"{project}/{version}",
-                ResourceType="MODEL",
+    async def _ask(self, serving: Serving, image: bytes, headers: dict[str, str]) -> Answer | None:
+        """Ask one replica after the other until one answers. → None where none is there"""
+        name, full = f"{serving.project}/{serving.version}", False
+        for replica, address in sorted(serving.replicas, key=lambda candidate: self._in_flight[candidate[0]]):
+            if self._in_flight[replica] >= self._most:  # it would refuse: an image need not travel to be told so
+                full = True
+                continue
+            response = await self._call(replica, address, image, headers)
+            if response is None or response.status_code == httpx.codes.MISDIRECTED_REQUEST:
+                continue
+            if response.status_code == httpx.codes.OK:
+                is_anomalous = response.headers.get(ANOMALOUS_HEADER) == "true"
+                return Answer(response.content, is_anomalous, response.headers.get(TIMING_HEADER, ""))
+            if response.status_code == httpx.codes.UNPROCESSABLE_ENTITY:
+                raise ValidationException(response.json()["message"])
+            if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+                raise InternalServerException(
+                    f"a replica of {name} failed; the log of the inference host says why", retry_after=1
+                )
+            full = True
+        if full:
+            raise ThrottlingException(
+                f"all inference units of {name} are busy; send fewer images at once, or start the model with more units"
             )
-        return self._stores.hosting.addresses(project, version)
+        return None
 
     async def _call(self, replica: str, address: str, image: bytes, headers: dict[str, str]) -> httpx.Response | None:
         self._in_flight[replica] += 1
@@ -89,3 +113,13 @@ class Replicas:
             self._in_flight[replica] -= 1
             if not self._in_flight[replica]:
                 del self._in_flight[replica]
+
+
+def _must_be_hosted(serving: Serving) -> None:
+    if serving.status not in (ModelStatus.HOSTED, ModelStatus.SYSTEM_UPDATING):
+        raise ConflictException(
+            f"version {serving.version} of the model in project '{serving.project}' is {serving.status}; "
+            "start it and wait until it is HOSTED",
+            ResourceId=f"{serving.project}/{serving.version}",
+            ResourceType="MODEL",
+        )

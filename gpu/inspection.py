@@ -1,6 +1,6 @@
 """The one scoring path: what training evaluates with is what a replica serves."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -77,8 +77,10 @@ class Inspector:
         return resize(image, self.input_size)
 
     @torch.no_grad()
-    def inspect(self, images: Tensor | Sequence[Tensor], *, explained: bool = False) -> list[Inspection]:
-        """Prepared images uint8 (B, 3, h, w), or a sequence of (3, h, w) → one Inspection each, explained where asked.
+    def inspect(self, images: Tensor | Sequence[Tensor], explained: Collection[int] = ()) -> list[Inspection]:
+        """Prepared images uint8 (B, 3, h, w), or a sequence of (3, h, w) → one Inspection each.
+
+        `explained` are the positions of the images whose regions are to be told.
 
         A batch scores as its images one by one, to 1e-5 relative. Raises ValueError for another size.
         """
@@ -92,7 +94,7 @@ class Inspector:
         maps = anomaly_map(patch_scores, self.input_size).cpu()
         exact = scores.double().cpu()
         return [
-            self._result(score, probability, maps[i], patches[i], explained)
+            self._result(score, probability, maps[i], patches[i], i in explained)
             for i, (score, probability) in enumerate(
                 zip(exact.tolist(), self.calibration.probability(exact).tolist(), strict=True)
             )

@@ -90,6 +90,7 @@ class Host:
         if moment >= self._clear_at:
             self._clear_at = moment + _CLEAR_SECONDS
             self._hosting.clear()
+            self._stores.scaling.relax()
         self._pulse.beat()
 
     def _fill(self, slot: Slot, moment: float) -> None:

@@ -19,14 +19,17 @@ from gpu.device import select_device
 from gpu.images import ImageLimits
 from gpu.inspection import SelfTestError
 from gpu.weights import WeightsError
+from inference.batcher import Batcher
 from inference.engine import Engine
 from inference.place import UNUSABLE, Place
+from inference.pressure import watch_pressure
 from inference.server import Server
 from storage import messages
 from storage.artefacts import get_artefact
 from storage.errors import Conflict, Corrupt, DataKeyError, Missing, NoSuchObject, ObjectError, Unreachable
 from storage.lifeline import die_with_parent
 from storage.records import Model, ModelStatus, Unit
+from storage.replica_call import KEEP_ALIVE_SECONDS
 from storage.settings import Settings
 from storage.stores import Stores, open_stores
 
@@ -41,7 +44,7 @@ class UnusableModel(Exception):
     """The model cannot be served on this machine; the message tells the user why and what to do."""
 
 
-def load_engine(stores: Stores, model: Model, slot: int, threads: int) -> Engine:
+def load_engine(stores: Stores, model: Model, slot: int) -> Engine:
     """The model's engine, self-tested, on the GPU of this slot or the CPU. Raises UnusableModel, Unreachable."""
     settings = stores.settings
     if model.artefact is None:
@@ -50,7 +53,7 @@ def load_engine(stores: Stores, model: Model, slot: int, threads: int) -> Engine
         data = get_artefact(stores, model, model.artefact)
         inspector, _ = artefact.load(data, lambda name: _backbone(settings, name), _device(model, slot))
         limits = ImageLimits(settings.max_image_bytes, settings.min_image_side, settings.max_image_side)
-        engine = Engine(inspector, limits, _dimensions(settings, data), threads)
+        engine = Engine(inspector, limits, _dimensions(settings, data))
         difference = engine.self_test()
     except (Corrupt, NoSuchObject) as error:
         raise UnusableModel(f"The model's artefact cannot be used: {error}. Restore it or train again.") from error
@@ -73,7 +76,7 @@ def _load(stores: Stores, model: Model, place: Place) -> Engine:
     """The engine, waiting for an object store that is away: that heals without anybody starting the model again."""
     while True:
         try:
-            return load_engine(stores, model, place.slot, place.threads)
+            return load_engine(stores, model, place.slot)
         except Unreachable as error:
             log.warning("waits: %s", error)
             message = messages.waiting(messages.MODEL_STARTING, "It", error)
@@ -98,9 +101,10 @@ def _device(model: Model, slot: int) -> torch.device:
     return select_device((first + slot) % count if count else None)
 
 
-def _serve(stores: Stores, place: Place, unit: Unit, engine: Engine) -> None:
+def _serve(stores: Stores, place: Place, unit: Unit, model: Model, engine: Engine) -> None:
     settings = stores.settings
-    server = Server(engine, place.replica, settings.replica_queue, settings.max_image_bytes)
+    batcher = Batcher(engine, settings.replica_queue, place.threads)
+    server = Server(batcher, place.replica, settings.max_image_bytes)
     family = socket.AF_INET6 if ":" in settings.replica_address else socket.AF_INET
     listener = socket.create_server((settings.replica_address, 0), family=family, backlog=128)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -109,9 +113,16 @@ def _serve(stores: Stores, place: Place, unit: Unit, engine: Engine) -> None:
     def started() -> None:
         stores.hosting.ready(place.host, unit, place.replica, address)
         log.info("ready at %s", address)
+        if (model.max_units or 0) > (model.min_units or 0):
+            watch_pressure(stores, unit, batcher)
 
     config = uvicorn.Config(
-        server.app(started), log_config=None, access_log=False, timeout_graceful_shutdown=_STOP_SECONDS
+        server.app(started),
+        log_config=None,
+        access_log=False,
+        # Longer than the API keeps it: a connection must not be closed under a request that was just sent.
+        timeout_keep_alive=int(2 * KEEP_ALIVE_SECONDS),
+        timeout_graceful_shutdown=_STOP_SECONDS,
     )
     uvicorn.Server(config).run(sockets=[listener])
 
@@ -142,7 +153,7 @@ def main() -> None:
         log.exception("the model cannot be served")
         _refuse(stores, place, unit, model, str(error))
         sys.exit(UNUSABLE)
-    _serve(stores, place, unit, engine)
+    _serve(stores, place, unit, model, engine)
 
 
 def _refuse(stores: Stores, place: Place, unit: Unit, model: Model, reason: str) -> None:

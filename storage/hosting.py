@@ -12,11 +12,8 @@ import sqlalchemy as sa
 from storage import messages, schema
 from storage.catalogue import Catalogue
 from storage.errors import Conflict, Missing
-from storage.records import Model, ModelStatus, Unit, now
+from storage.records import Model, ModelStatus, Serving, Unit, now
 from storage.settings import Settings
-
-EXPLAIN_HEADER = "X-Vigil-Explain"  # of a detection: what is to come with it, separated by commas
-EXPLAIN_MAP, EXPLAIN_REGIONS = "map", "regions"
 
 
 class Hosting:
@@ -55,10 +52,25 @@ class Hosting:
     def addresses(self, project: str, version: int) -> list[tuple[str, str]]:
         """(replica, address) of the replicas that take requests now."""
         u = schema.unit.c
-        ready = (u.project == project) & (u.version == version) & u.wanted & u.address.is_not(None)
-        query = sa.select(u.replica, u.address).where(ready & (u.lease_until > now())).order_by(u.slot)
+        where = (u.project == project) & (u.version == version) & _ready()
         with self._database.reading() as connection:
-            return [(row.replica, row.address) for row in connection.execute(query)]
+            rows = connection.execute(sa.select(u.replica, u.address).where(where).order_by(u.slot))
+            return [(row.replica, row.address) for row in rows]
+
+    def serving(self, project: str, version: int | None) -> Serving:
+        """What a detection needs to know of a model, in one query; None means the newest version. Raises Missing."""
+        m, u = schema.model.c, schema.unit.c
+        of_it = (u.project == m.project) & (u.version == m.version) & _ready()
+        newest = sa.select(sa.func.max(m.version)).where(m.project == project).scalar_subquery()
+        query = sa.select(m.version, m.status, u.replica, u.address).outerjoin_from(schema.model, schema.unit, of_it)
+        query = query.where(m.project == project, m.version == (newest if version is None else version))
+        with self._database.reading() as connection:
+            rows = connection.execute(query.order_by(u.slot)).all()
+        if not rows:
+            model = self._catalogue.model(project, version)  # which tells what is missing
+            return Serving(project, model.version, model.status, ())
+        replicas = tuple((row.replica, row.address) for row in rows if row.address is not None)
+        return Serving(project, rows[0].version, ModelStatus(rows[0].status), replicas)
 
     def units(self, host: str | None = None) -> list[Unit]:
         """All units, or those that a host holds."""
@@ -160,3 +172,9 @@ class Hosting:
     def _same(unit: Any) -> sa.ColumnElement[bool]:
         u = schema.unit.c
         return sa.and_(u.project == unit.project, u.version == unit.version, u.slot == unit.slot)
+
+
+def _ready() -> sa.ColumnElement[bool]:
+    """Whether a unit takes requests now."""
+    u = schema.unit.c
+    return u.wanted & u.address.is_not(None) & (u.lease_until > now())

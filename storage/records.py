@@ -193,7 +193,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Unit:
-    """One wanted inference unit and the replica that fills it, if any. `address` is set once it takes requests."""
+    """One wanted inference unit and the replica that fills it, if any. `address` is set once it takes requests.
+
+    `pressed` is when its requests last waited too long.
+    """
 
     project: str
     version: int
@@ -205,6 +208,17 @@ class Unit:
     lease_until: datetime
     failures: int
     failure: str | None
+    pressed: datetime | None
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A model version as a detection needs it: its status, and (replica, address) of those that take requests now."""
+
+    project: str
+    version: int
+    status: ModelStatus
+    replicas: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)

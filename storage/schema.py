@@ -135,6 +135,7 @@ unit = sa.Table(
     sa.Column("lease_until", Moment, nullable=False),
     sa.Column("failures", sa.Integer, nullable=False),
     sa.Column("failure", sa.Text),
+    sa.Column("pressed", Moment),
     sa.ForeignKeyConstraint(["project", "version"], ["model.project", "model.version"]),
 )
 

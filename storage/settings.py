@@ -66,6 +66,15 @@ class Settings(BaseSettings):
     reap_seconds: float = Field(5, gt=0, description="how often unfinished jobs are looked for")
     reconcile_seconds: float = Field(0.5, gt=0, description="how often the inference host compares wanted and running")
     replica_queue: int = Field(32, ge=1, description="requests that may wait in one replica; more get 429")
+    scale_up_seconds: float = Field(
+        0.2,
+        gt=0,
+        description="a model whose images wait longer than this in a replica gets another inference unit, up to its "
+        "MaxInferenceUnits",
+    )
+    scale_down_seconds: float = Field(
+        300, gt=0, description="after so long without such waiting it gives one up, down to its MinInferenceUnits"
+    )
     replica_wait_seconds: float = Field(
         20, ge=0, description="how long DetectAnomalies waits for a replica that is coming back"
     )

@@ -12,6 +12,7 @@ from storage.jobs import Jobs
 from storage.minio_objects import MinioObjects
 from storage.objects import Objects
 from storage.records import Arns
+from storage.scaling import Scaling
 from storage.settings import Settings
 from storage.tokens import Tokens
 
@@ -27,6 +28,7 @@ class Stores:
     keys: AccessKeys
     jobs: Jobs
     hosting: Hosting
+    scaling: Scaling
     objects: Objects
     data_keys: DataKeys
     arns: Arns
@@ -46,6 +48,7 @@ def open_stores(settings: Settings) -> Stores:
         keys=AccessKeys(database, settings.data_dir / "secret.key"),
         jobs=Jobs(database, settings),
         hosting=Hosting(catalogue, settings),
+        scaling=Scaling(database, settings),
         objects=open_objects(settings),
         data_keys=DataKeys(settings.kms_keys),
         arns=Arns(settings.region, settings.account),

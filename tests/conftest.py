@@ -13,6 +13,7 @@ import uvicorn
 from botocore.config import Config
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
+from starlette.types import ASGIApp
 
 from api.app import create_app
 from storage.access import AccessKey
@@ -81,11 +82,10 @@ def lookout(endpoint: str, key: AccessKey) -> Any:
     return client(endpoint, key)
 
 
-class serving:  # noqa: N801 - used as a context manager
-    """An API server in a thread of this process, on a free port."""
+class serving_app:  # noqa: N801 - used as a context manager
+    """An HTTP server in a thread of this process, on a free port. → its address"""
 
-    def __init__(self, settings: Settings, stores: Stores) -> None:
-        app = create_app(settings, stores)
+    def __init__(self, app: ASGIApp) -> None:
         # asyncio turns Nagle's algorithm off only where the protocol is named; with it each answer takes 40 ms longer.
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         self._socket.bind(("127.0.0.1", 0))
@@ -94,13 +94,18 @@ class serving:  # noqa: N801 - used as a context manager
 
     def __enter__(self) -> str:
         self._thread.start()
-        wait_until(lambda: self._server.started, 30, "the API server to start")
+        wait_until(lambda: self._server.started, 30, "the server to start")
         return f"http://127.0.0.1:{self._socket.getsockname()[1]}"
 
     def __exit__(self, *_: object) -> None:
         self._server.should_exit = True
         self._thread.join()
         self._socket.close()
+
+
+def serving(settings: Settings, stores: Stores) -> serving_app:
+    """An API server over these stores."""
+    return serving_app(create_app(settings, stores))
 
 
 def client(endpoint: str, key: AccessKey, **options: Any) -> Any:

@@ -16,8 +16,8 @@ from api.cli.keys import first_key
 from api.cli.terminal import CommandError
 from api.signature import sign
 from storage.access import AccessKey
-from storage.hosting import EXPLAIN_HEADER
 from storage.records import Role
+from storage.replica_call import EXPLAIN_HEADER
 from storage.settings import Settings
 
 _VERSION = "/2020-11-20"
@@ -71,10 +71,15 @@ class Detection:
     regions: Sequence[Mapping[str, Any]] | None = None
 
     @property
-    def found(self) -> str:
-        """The labels found in the image, with the area of each."""
+    def areas(self) -> list[tuple[str, float]]:
+        """The labels found in the image, each with its part of the area, from 0 to 1."""
         areas = [(a["Name"], a["PixelAnomaly"]["TotalPercentageArea"]) for a in self.result.get("Anomalies", ())]
-        return ", ".join(f"{name} {area:.1%}" for name, area in areas if name != "background" and area > 0)
+        return [(name, area) for name, area in areas if name != "background" and area > 0]
+
+    @property
+    def found(self) -> str:
+        """The same in words."""
+        return ", ".join(f"{name} {area:.1%}" for name, area in self.areas)
 
 
 class Client:
@@ -161,9 +166,10 @@ class Client:
         answer = self._call("POST", f"/projects/{_part(project)}/models", body)
         return str(answer["ModelMetadata"]["ModelVersion"])
 
-    def start_model(self, project: str, version: str, units: int) -> None:
-        """Start to host a model on this many inference units."""
-        self._call("POST", f"{_model_path(project, version)}/start", {"MinInferenceUnits": units})
+    def start_model(self, project: str, version: str, units: int, most: int | None = None) -> None:
+        """Start to host a model on this many inference units; with `most`, on up to so many under load."""
+        body = {"MinInferenceUnits": units} | ({} if most is None else {"MaxInferenceUnits": most})
+        self._call("POST", f"{_model_path(project, version)}/start", body)
 
     def stop_model(self, project: str, version: str) -> None:
         """Stop to host a model."""

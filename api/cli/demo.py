@@ -17,12 +17,14 @@ from api.cli.address import Address
 from api.cli.client import Client, ModelState
 from api.cli.demo_images import SEED, Plan, make_plan
 from api.cli.demo_report import Times, report
-from api.cli.detection import Outcome, Picture, detect_all
+from api.cli.detection import detect_all
 from api.cli.importing import import_samples
 from api.cli.models import EVALUATIONS, await_trained
 from api.cli.object_store import with_store
 from api.cli.options import read_settings
+from api.cli.outcomes import Outcome
 from api.cli.parts import write_parts
+from api.cli.pictures import Picture
 from api.cli.service import answers, port_is_free
 from api.cli.terminal import CommandError, progress, say
 from api.cli.waiting import await_all, await_model
@@ -95,7 +97,7 @@ def _run(
         with times.step("host"):
             client.start_model(_PROJECT, version, 1)
             await_model(client, _PROJECT, version, "STARTING_HOSTING", bar)
-        pictures = [Picture(sample.path, sample.name.removeprefix("test/")) for sample in plan.unseen]
+        pictures = [Picture.file(sample.path, sample.name.removeprefix("test/")) for sample in plan.unseen]
         with times.step(f"detect {len(pictures)} images"):
             outcomes = detect_all(client, _PROJECT, version, pictures, output, bar)
         with times.step("stop hosting"):

@@ -12,8 +12,8 @@ from rich.text import Text
 
 from api.cli.client import ModelState
 from api.cli.demo_images import Plan
-from api.cli.detection import Outcome
 from api.cli.models import figures
+from api.cli.outcomes import Outcome
 from api.cli.terminal import out
 
 

@@ -72,8 +72,12 @@ def read_folder(root: Path, *, labelled: bool, max_bytes: int) -> Folder:
 def content_type(path: Path) -> str | None:
     """image/jpeg or image/png by the first bytes, None for anything else. Raises OSError."""
     with path.open("rb") as file:
-        start = file.read(8)
-    return next((type_ for magic, type_ in MAGIC.items() if start.startswith(magic)), None)
+        return type_of(file.read(8))
+
+
+def type_of(data: bytes) -> str | None:
+    """The same for the bytes of a file."""
+    return next((type_ for magic, type_ in MAGIC.items() if data.startswith(magic)), None)
 
 
 def refusal(path: Path, name: str, max_bytes: int) -> str | None:

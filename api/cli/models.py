@@ -27,6 +27,11 @@ Description = Annotated[str | None, typer.Option("--description", help="Letters,
 Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait for the end of the training, or return at once.")]
 Units = Annotated[int, typer.Option("--units", min=1, help="Inference units: replicas that answer in parallel.")]
 
+MaxUnits = Annotated[
+    int | None,
+    typer.Option("--max-units", min=1, help="Largest number of units under load. Default: as many as --units."),
+]
+
 
 def train(
     project: Project,
@@ -50,13 +55,18 @@ def train(
 
 
 def start(
-    project: Project, version: Version = None, units: Units = 1, data_dir: DataDir = None, port: Port = None
+    project: Project,
+    version: Version = None,
+    units: Units = 1,
+    max_units: MaxUnits = None,
+    data_dir: DataDir = None,
+    port: Port = None,
 ) -> None:
     """Host a trained model, so that `vigil detect` and AWS clients can use it."""
     with connect(data_dir, port) as client:
         version = version or newest(client, project, "TRAINED", "HOSTING_FAILED", "HOSTED")
         if client.model(project, version).status != "HOSTED":
-            client.start_model(project, version, units)
+            client.start_model(project, version, units, max_units)
         with progress() as bar:
             state = await_model(client, project, version, "STARTING_HOSTING", bar)
     _must_be(state, project, "HOSTED")

@@ -12,6 +12,7 @@ from storage.access import AccessKey
 from storage.settings import Settings
 from storage.stores import Stores, open_stores
 from tests.api.raw import Raw
+from tests.api.replica_server import Behaviour, Server, running
 from tests.conftest import client, serving
 
 
@@ -57,6 +58,13 @@ def project(lookout: Any) -> str:
     name = f"p-{uuid.uuid4().hex[:12]}"
     lookout.create_project(ProjectName=name)
     return name
+
+
+@pytest.fixture
+def replica() -> Iterator[Callable[[Behaviour], Server]]:
+    """Starts replicas."""
+    with ExitStack() as stack:
+        yield lambda behaviour: stack.enter_context(running(behaviour))
 
 
 class Fresh:

@@ -1,85 +1,17 @@
-"""DetectAnomalies over small HTTP servers that behave like replicas, well or badly."""
+"""DetectAnomalies over replicas that behave well or badly."""
 
 import json
 import threading
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
 from storage.stores import Stores
-from tests.api import arrange
 from tests.api.raw import Raw
 from tests.api.refusals import assert_refused
+from tests.api.replica_server import JPEG, RESULT, Behaviour, Replica, detect, host, well
 from tests.conftest import wait_until
-
-JPEG = b"\xff\xd8\xff\xe0" + b"jpeg"
-RESULT = {"DetectAnomalyResult": {"Source": {"Type": "direct"}, "IsAnomalous": True, "Confidence": 0.9979099631309509}}
-Behaviour = Callable[["Replica"], None]
-
-
-class Replica(BaseHTTPRequestHandler):
-    """Answers as the behaviour of its server says, and notes what it was asked."""
-
-    protocol_version = "HTTP/1.1"
-    server: "Server"
-
-    def do_POST(self) -> None:
-        self.image = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.asked.append(self)
-        self.server.behaviour(self)
-
-    def answer(self, status: int, content: Any) -> None:
-        body = json.dumps(content, separators=(",", ":")).encode()
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: Any) -> None:
-        """Say nothing."""
-
-
-class Server(ThreadingHTTPServer):
-    """One replica."""
-
-    daemon_threads = True
-
-    def __init__(self, behaviour: Behaviour) -> None:
-        super().__init__(("127.0.0.1", 0), Replica)
-        self.behaviour, self.asked = behaviour, []
-
-    asked: list[Replica]
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.server_address[1]}"
-
-
-@contextmanager
-def running(behaviour: Behaviour) -> Iterator[Server]:
-    with Server(behaviour) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-@pytest.fixture
-def replica() -> Iterator[Callable[[Behaviour], Server]]:
-    """Starts replicas."""
-    with ExitStack() as stack:
-        yield lambda behaviour: stack.enter_context(running(behaviour))
-
-
-def well(replica: Replica) -> None:
-    replica.answer(200, RESULT)
 
 
 def full(replica: Replica) -> None:
@@ -108,17 +40,6 @@ def dies_in_mid_answer(replica: Replica) -> None:
     replica.end_headers()
     replica.wfile.write(b'{"DetectAnomalyResult":')
     replica.close_connection = True
-
-
-def host(stores: Stores, project: str, *servers: Server | str) -> None:
-    """The project's model 1 is hosted by these, asked in this order while all are idle."""
-    addresses = [server if isinstance(server, str) else server.address for server in servers]
-    arrange.hosted(stores, project, {f"{project}-{n}": address for n, address in enumerate(addresses)})
-
-
-def detect(lookout: Any, project: str) -> Any:
-    answer = lookout.detect_anomalies(ProjectName=project, ModelVersion="1", Body=JPEG, ContentType="image/jpeg")
-    return answer["DetectAnomalyResult"]
 
 
 def test_the_answer_of_a_replica_is_passed_on_byte_for_byte(
@@ -224,30 +145,6 @@ def test_a_model_that_is_stopped_while_a_request_waits_is_a_conflict(fresh: Any,
     host(service.stores, "p", replica(stopping))
     with assert_refused("ConflictException", "STOPPING_HOSTING"):
         detect(service.lookout, "p")
-
-
-def test_the_replica_with_the_fewest_requests_in_flight_is_asked_first(
-    lookout: Any, stores: Stores, project: str, replica: Any
-) -> None:
-    release = threading.Event()
-
-    def slow(request: Replica) -> None:
-        release.wait(30)
-        well(request)
-
-    servers = [replica(slow), replica(slow), replica(slow)]
-    host(stores, project, *servers)
-    with ThreadPoolExecutor(6) as pool:
-        answers = []
-        for number in range(1, 7):
-            answers.append(pool.submit(detect, lookout, project))
-            wait_until(lambda n=number: sum(len(s.asked) for s in servers) == n, 30, "the request to arrive")
-        spread = [len(server.asked) for server in servers]
-        release.set()
-        assert all(answer.result(30)["IsAnomalous"] for answer in answers)
-    assert spread == [2, 2, 2]
-    detect(lookout, project)
-    assert [len(server.asked) for server in servers] == [3, 2, 2], "idle again, the first is asked"
 
 
 def test_a_replica_whose_lease_ran_out_is_not_asked(fresh: Any, replica: Any) -> None:

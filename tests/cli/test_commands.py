@@ -104,7 +104,7 @@ def test_status_and_list(service: Service) -> None:
 
 
 @pytest.mark.timeout(600)
-def test_train_start_detect_stop(service: Service, parts: Path, tmp_path: Path) -> None:
+def test_train_start_detect_stop(service: Service, parts: Path, tmp_path: Path, catalogue: Catalogue) -> None:
     # Its test part has too few images for a data set of its own: only its train part is imported here.
     project = ("plates2", *where(service))
     imported = vigil("import", str(parts), "--dataset", "train", "--label-from-folders", "--project", *project)
@@ -117,8 +117,9 @@ def test_train_start_detect_stop(service: Service, parts: Path, tmp_path: Path) 
     assert refused.returncode == 1
     assert "No version of project 'plates2' is hosted; `vigil start` does that" in refused.stderr
 
-    started = vigil("start", *project)
+    started = vigil("start", "--max-units", "2", *project)
     assert started.returncode == 0, started.stderr
+    assert catalogue.model("plates2", 1).max_units == 2
     assert vigil("start", "plates2", "latest", *where(service)).returncode == 0
 
     text, images = tmp_path / "text.png", parts / "test"
@@ -140,6 +141,12 @@ def test_train_start_detect_stop(service: Service, parts: Path, tmp_path: Path) 
     assert table.returncode == 0, table.stderr
     assert "normal" in table.stdout
     _explain(service, [answer for answer in answers if answer["IsAnomalous"]], tmp_path / "explained", overlays)
+    results = tmp_path / "results.csv"
+    batch = vigil(
+        "detect", "plates2", str(images), "--output", str(results), "--overlay", str(overlays), *where(service)
+    )
+    assert batch.returncode == 0, batch.stderr
+    assert len(results.read_text().splitlines()) == 1 + 4
     stopped = vigil("stop", *project)
     assert stopped.stdout == "Version 1 of project 'plates2' is stopped.\n", stopped.stderr
 

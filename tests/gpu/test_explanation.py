@@ -107,11 +107,11 @@ def test_without_sources_or_remembered_patches_only_the_region_is_told() -> None
 def test_an_anomalous_image_is_explained_and_a_normal_one_needs_no_explanation(inspector: Inspector) -> None:
     inspector = copy.copy(inspector)
     inspector.sources = SOURCES
-    (normal,) = inspector.inspect(render(1, 5)[0], explained=True)
+    (normal,) = inspector.inspect(render(1, 5)[0], [0])
     assert normal.regions == ()
     images, masks = render(3, 6, spot=True)
     assert all(found.regions is None for found in inspector.inspect(images))
-    for found, mask in zip(inspector.inspect(images, explained=True), masks, strict=True):
+    for found, mask in zip(inspector.inspect(images, range(len(images))), masks, strict=True):
         assert found.regions
         left, top, right, bottom = found.regions[0].patch
         inside = mask[round(top * SIZE[0]) : round(bottom * SIZE[0]), round(left * SIZE[1]) : round(right * SIZE[1])]
@@ -127,7 +127,7 @@ def test_what_is_explained_survives_the_artefact(backbone: Backbone, patches: Te
     data = save(made, images, "1")
     loaded, _ = load(data, load_backbone)
     assert loaded.sources == SOURCES
-    before, after = (found.inspect(images, explained=True) for found in (made, loaded))
+    before, after = (found.inspect(images, range(len(images))) for found in (made, loaded))
     assert [found.regions for found in before] == [found.regions for found in after]
     region = (after[0].regions or ())[0]
     assert region.nearest is not None
@@ -144,6 +144,6 @@ def test_older_artefacts_load_and_tell_the_region(inspector: Inspector) -> None:
     images = render(1, 6, spot=True)[0]
     loaded, _ = load(without_origins(save(inspector, images, "1")), load_backbone)
     assert loaded.self_test() == 0
-    (found,) = loaded.inspect(images, explained=True)
+    (found,) = loaded.inspect(images, [0])
     assert found.regions
     assert all(region.nearest is None for region in found.regions)

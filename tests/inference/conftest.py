@@ -1,10 +1,14 @@
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.trainer.plant import Plant
+from storage.lifeline import spawn
+from tests.trainer.plant import Plant, environment
 from trainer import training
+
+Start = Callable[..., "subprocess.Popen[bytes]"]
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +34,17 @@ def plant(tmp_path: Path) -> Iterator[Plant]:
     opened = Plant(tmp_path / "data")
     yield opened
     opened.stores.database.close()
+
+
+@pytest.fixture
+def start(plant: Plant) -> Iterator[Start]:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def begin(**more: str) -> "subprocess.Popen[bytes]":
+        started.append(spawn("inference.host", environment=environment(plant.settings) | more))
+        return started[-1]
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.wait()

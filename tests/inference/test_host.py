@@ -2,47 +2,16 @@
 
 import signal
 import socket
-import subprocess
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
 
 import httpx
 import psutil
-import pytest
 
-from storage.lifeline import spawn
-from storage.objects import OWN_BUCKET, artefact_key
-from storage.records import Model, ModelStatus
+from storage.objects import OWN_BUCKET
+from storage.records import ModelStatus
 from tests.conftest import wait_until
-from tests.trainer.plant import Plant, environment, part
-
-Start = Callable[..., "subprocess.Popen[bytes]"]
-
-
-@pytest.fixture
-def start(plant: Plant) -> Iterator[Start]:
-    started: list[subprocess.Popen[bytes]] = []
-
-    def begin(**more: str) -> "subprocess.Popen[bytes]":
-        started.append(spawn("inference.host", environment=environment(plant.settings) | more))
-        return started[-1]
-
-    yield begin
-    for process in started:
-        process.kill()
-        process.wait()
-
-
-def trained_model(plant: Plant, data: bytes) -> Model:
-    model, job = plant.create_model([])
-    stored = plant.stores.objects.put(OWN_BUCKET, artefact_key(plant.project, model.version, job, 1), data)
-    plant.stores.catalogue.move_model(model, ModelStatus.TRAINED, "…", artefact=asdict(stored))
-    return plant.model(model.version)
-
-
-def wait_for(plant: Plant, status: ModelStatus, version: int = 1) -> Model:
-    wait_until(lambda: plant.model(version).status == status, 90, f"version {version} to be {status}")
-    return plant.model(version)
+from tests.inference.arrange import trained_model, wait_for
+from tests.inference.conftest import Start
+from tests.trainer.plant import Plant, part
 
 
 def addresses(plant: Plant) -> list[tuple[str, str]]:

@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 from gpu import artefact
 from gpu.backbone import load_backbone
 from gpu.images import ImageLimits
+from inference.batcher import Batcher
 from inference.engine import Engine
 from inference.server import Server
 from tests.trainer.plant import COLOURS, HEIGHT, WIDTH, part, png
@@ -25,13 +26,13 @@ Ask = Callable[..., httpx.Response]
 
 def engine(data: bytes, dimensions: tuple[int, int] | None = None) -> Engine:
     inspector, _ = artefact.load(data, load_backbone)
-    made = Engine(inspector, LIMITS, dimensions, threads=2)
+    made = Engine(inspector, LIMITS, dimensions)
     assert made.self_test() < 1e-3
     return made
 
 
 def serve(made: Engine, most_waiting: int = 8) -> ASGIApp:
-    return Server(made, REPLICA, most_waiting, LIMITS.max_bytes).app(lambda: None)
+    return Server(Batcher(made, most_waiting, threads=2), REPLICA, LIMITS.max_bytes).app(lambda: None)
 
 
 async def post(app: ASGIApp, images: list[bytes], headers: dict[str, str], replica: str) -> list[httpx.Response]:
@@ -62,6 +63,11 @@ def test_answers(trained: dict[bool, bytes], masks: bool, members: int) -> None:
         named: list[dict[str, Any]] = found[1]["Anomalies"]
         assert named[0]["Name"] == "background"
         assert {a["Name"]: a["PixelAnomaly"]["Color"] for a in named[1:]}["scratch"] == COLOURS["scratch"]
+
+
+def test_the_answer_tells_its_times(trained: dict[bool, bytes]) -> None:
+    told = ask(serve(engine(trained[False])), part(71)[0]).headers["server-timing"]
+    assert re.fullmatch(r"queue;dur=\d+\.\d, decode;dur=\d+\.\d, score;dur=\d+\.\d", told)
 
 
 def test_explanation_comes_on_demand(trained: dict[bool, bytes]) -> None:
@@ -111,7 +117,7 @@ def test_bad_images_are_told_apart(trained: dict[bool, bytes], image: bytes) -> 
 
 def test_body_over_the_limit_is_not_taken(trained: dict[bool, bytes]) -> None:
     made = engine(trained[False])
-    app = Server(made, REPLICA, 8, max_bytes=100).app(lambda: None)
+    app = Server(Batcher(made, 8), REPLICA, max_bytes=100).app(lambda: None)
     response = ask(app, part(1)[0])
     assert response.status_code == 422
     assert "100 bytes" in response.json()["message"]

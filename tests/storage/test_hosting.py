@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from storage import schema
-from storage.errors import Conflict
-from storage.records import Model, ModelStatus, Unit, now
+from storage.errors import Conflict, Missing
+from storage.records import Model, ModelStatus, Serving, Unit, now
 from storage.stores import Stores
 from tests.storage.arrange import model
 
@@ -55,6 +55,27 @@ def test_from_start_to_stop(stores: Stores, trained: Model) -> None:
     assert (found.min_units, found.max_units) == (None, None)
     start(stores, found)
     assert status(stores) == "STARTING_HOSTING"
+
+
+def test_what_a_detection_needs_to_know(stores: Stores, trained: Model) -> None:
+    for version in (1, None):
+        assert stores.hosting.serving("p", version) == Serving("p", 1, ModelStatus.TRAINED, ())
+    start(stores, trained, 3)
+    units = stores.hosting.claim("h", 4)
+    ready(stores, "h", units[2], units[0])
+    model(stores, "p")
+    serving = stores.hosting.serving("p", 1)
+    assert (serving.status, serving.replicas) == (
+        "STARTING_HOSTING",
+        (("replica-0", "h:9000"), ("replica-2", "h:9002")),
+    )
+    assert stores.hosting.serving("p", None) == Serving("p", 2, ModelStatus.TRAINED, ()), "the newest"
+    lapse(stores, "h")
+    assert stores.hosting.serving("p", 1).replicas == ()
+    for project, version, kind in (("p", 3, "MODEL"), ("q", 1, "PROJECT"), ("q", None, "PROJECT")):
+        with pytest.raises(Missing) as missing:
+            stores.hosting.serving(project, version)
+        assert missing.value.kind == kind
 
 
 def test_a_model_is_hosted_when_the_last_of_its_units_is_ready(stores: Stores, trained: Model) -> None:

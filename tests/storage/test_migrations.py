@@ -46,6 +46,7 @@ def test_keys_of_the_first_version_are_for_all_projects(tmp_path: Path) -> None:
     config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
     with stores.database.transaction() as connection:
         connection.execute(sa.text("ALTER TABLE access_key DROP COLUMN projects"))
+        connection.execute(sa.text("ALTER TABLE unit DROP COLUMN pressed"))
         config.attributes["connection"] = connection
         command.stamp(config, "0001")
     stores.database.close()

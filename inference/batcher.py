@@ -1,0 +1,147 @@
+"""Admission, queue and batches: what waits when the device gets free is scored together.
+
+A request that comes alone is scored at once and alone; nothing waits for a batch to fill.
+"""
+
+import asyncio
+import math
+import statistics
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from gpu.inspection import Inspection
+from inference.engine import Engine, Prepared
+from storage.replica_call import EXPLAIN_REGIONS
+
+# A GPU gains from larger batches until it is filled; CPUs gain little, and the first of a batch waits for its last.
+LARGEST_BATCH = 8
+_WAITS = 1000  # remembered at most: a model whose units stay as many is never asked how long its images waited
+
+
+class Full(Exception):
+    """As many requests as were agreed wait already; the message says how many."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The body of an answer, and the seconds its image waited, was decoded, and was scored in its batch."""
+
+    body: bytes
+    is_anomalous: bool
+    queue: float
+    decode: float
+    score: float
+
+
+@dataclass
+class _Request:
+    data: bytes
+    explain: frozenset[str]
+    answer: Future[Answer] = field(default_factory=Future)
+    since: float = field(default_factory=time.monotonic)  # when it began to wait for what comes next
+    queue: float = 0.0
+    decode: float = 0.0
+    prepared: Prepared | None = None
+
+
+class Batcher:
+    """Takes at most `most_waiting` requests at once and decodes on `threads` threads.
+
+    `waiting` are the requests at hand; `batches` and `images` count what was scored.
+    """
+
+    def __init__(self, engine: Engine, most_waiting: int, threads: int = 1) -> None:
+        self.engine, self._most = engine, most_waiting
+        self.waiting = self.batches = self.images = 0
+        self._decoders = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        # Threads of their own: answers that are ready do not stand behind images that wait to be decoded.
+        self._writers = ThreadPoolExecutor(threads, thread_name_prefix="result")
+        self._decoded: deque[_Request] = deque()
+        self._waits: deque[float] = deque(maxlen=_WAITS)
+        self._filled = False
+
+    @property
+    def decoded(self) -> int:
+        """Images that wait for the device, and for nothing else."""
+        return len(self._decoded)
+
+    @contextmanager
+    def admission(self) -> Iterator[None]:
+        """A place for one request, taken before its body is read. Raises Full."""
+        if self.waiting >= self._most:
+            raise Full(f"{self.waiting} images wait already")
+        self.waiting += 1
+        self._filled |= self.waiting == self._most
+        try:
+            yield
+        finally:
+            self.waiting -= 1
+
+    def take_wait(self) -> float:
+        """What half of the images scored since the last call have waited at least (s); endless where it was full."""
+        waits, filled = self._waits, self._filled
+        self._waits, self._filled = deque(maxlen=_WAITS), False
+        return math.inf if filled else statistics.median(waits) if waits else 0.0
+
+    async def detect(self, data: bytes, explain: frozenset[str] = frozenset()) -> Answer:
+        """The answer for an image file, with the explanations asked for, words of EXPLAIN_HEADER.
+
+        Where the caller is cancelled, the image costs nothing more: it is passed over by the step that comes next.
+        Raises ImageError, with what is wrong with the image.
+        """
+        request = _Request(data, explain)
+        self._decoders.submit(self._decode, request)
+        return await asyncio.wrap_future(request.answer)
+
+    def _decode(self, request: _Request) -> None:
+        if request.answer.cancelled():
+            return
+        started = time.monotonic()
+        try:
+            request.prepared = self.engine.decode(request.data)
+        except Exception as error:
+            if request.answer.set_running_or_notify_cancel():
+                request.answer.set_exception(error)
+            return
+        request.data = b""
+        request.queue, request.decode = started - request.since, time.monotonic() - started
+        request.since = time.monotonic()
+        self._decoded.append(request)
+        # Once for each image: the first of these calls takes all that wait, those that then find nothing return.
+        self.engine.device.submit(self._score)
+
+    def _score(self) -> None:
+        batch: list[tuple[_Request, Prepared]] = []
+        started = time.monotonic()
+        while self._decoded and len(batch) < LARGEST_BATCH:
+            request = self._decoded.popleft()
+            if request.prepared is not None and request.answer.set_running_or_notify_cancel():
+                request.queue += started - request.since
+                self._waits.append(request.queue)
+                batch.append((request, request.prepared))
+        if not batch:
+            return
+        self.batches, self.images = self.batches + 1, self.images + len(batch)
+        try:
+            explained = [number for number, (request, _) in enumerate(batch) if EXPLAIN_REGIONS in request.explain]
+            inspections = self.engine.score([prepared for _, prepared in batch], explained)
+        except Exception as error:
+            for request, _ in batch:
+                request.answer.set_exception(error)
+            return
+        seconds = time.monotonic() - started
+        for (request, prepared), inspection in zip(batch, inspections, strict=True):
+            self._writers.submit(self._write, request, prepared, inspection, seconds)
+
+    def _write(self, request: _Request, prepared: Prepared, inspection: Inspection, score: float) -> None:
+        try:
+            body = self.engine.result(prepared, inspection, request.explain)
+            answer = Answer(body, inspection.is_anomalous, request.queue, request.decode, score)
+        except Exception as error:
+            request.answer.set_exception(error)
+        else:
+            request.answer.set_result(answer)
