@@ -17,8 +17,9 @@ from gpu.discriminator import Discriminator
 from gpu.explanation import Source
 from gpu.inspection import Inspector, References
 from gpu.labelling import DefectBank
+from gpu.patch_head import PatchHead
 
-FORMAT_VERSION = 2  # 1 had another discriminator
+FORMAT_VERSION = 2  # 1 had another discriminator, and no patch head
 _KEY = "vigil"  # of the header's metadata
 _REFERENCES = 4  # images kept for the self-test, at most
 
@@ -47,6 +48,7 @@ def save(
         "dimensions": dimensions,
         "defects": {"names": bank.names, "colours": bank.colours} if bank else None,
         "discriminator": inspector.discriminator is not None,
+        "patch_head": inspector.patch_head is not None,
         "sources": [dataclasses.astuple(source) for source in inspector.sources],
         "references": {"scores": [i.score for i in found], "decisions": [i.is_anomalous for i in found]},
     }
@@ -54,6 +56,8 @@ def save(
     tensors["references.images"] = images
     if bank:
         tensors |= {"defects.embeddings": bank.embeddings, "defects.labels": bank.labels}
+    if inspector.patch_head:
+        tensors |= {f"patch_head.{name}": tensor for name, tensor in inspector.patch_head.state().items()}
     if inspector.discriminator:
         tensors |= {f"discriminator.{name}": tensor for name, tensor in inspector.discriminator.state().items()}
     metadata = {_KEY: json.dumps(header, sort_keys=True, separators=(",", ":"), allow_nan=False)}
@@ -80,9 +84,8 @@ def load(
         if defects is not None:
             names, colours = tuple(defects["names"]), tuple(defects["colours"])
             bank = DefectBank(tensors["defects.embeddings"], tensors["defects.labels"], names, colours)
-        discriminator = None
-        if header["discriminator"]:
-            discriminator = Discriminator(**_under("discriminator.", tensors))
+        discriminator = Discriminator(**_under("discriminator.", tensors)) if header["discriminator"] else None
+        patch_head = PatchHead(**_under("patch_head.", tensors)) if header["patch_head"] else None
         stored = header["references"]
         references = References(tensors["references.images"], tuple(stored["scores"]), tuple(stored["decisions"]))
         height, width = header["input_size"]
@@ -91,7 +94,8 @@ def load(
     except (KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
         raise ArtefactError(f"The model artefact is damaged and cannot be read ({error!r}).") from error
     size = height, width
-    return Inspector(backbone, detector, calibration, size, bank, references, discriminator, sources), references
+    inspector = Inspector(backbone, detector, calibration, size, bank, references, discriminator, sources, patch_head)
+    return inspector, references
 
 
 def read_header(data: bytes) -> dict[str, Any]:

@@ -4,17 +4,15 @@ from dataclasses import dataclass, fields, replace
 from typing import Self
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-_FOLDS = 5
+from gpu.cross_validation import FOLDS, Floats, Kinds, auroc, fold_of
+
 _PENALTY = 10.0  # scikit-learn's C: descriptors are standardised, so the usual range of 1 to 100 holds for all data
 _STRENGTHS = (0.0, 0.5, 1.0, 2.0)  # of its evidence against the detector's; cross-validation chooses
 _SMALLEST = 1e-6  # deviation by which anything is divided
 _MOST_NORMALS = 2000  # learned from; the time grows with the square of their number
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ class Discriminator:
         middle, spread = float(values[y == 0].mean()), max(float(values[y == 0].std()), _SMALLEST)
         evidence = np.maximum((values - middle) / spread, 0)
         unit = max(float(logs[y == 0].std()), _SMALLEST)
-        strength = max(_STRENGTHS, key=lambda s: (_order(logs + unit * s * evidence, y), -s))
+        strength = max(_STRENGTHS, key=lambda s: (auroc(logs + unit * s * evidence, y), -s))
         if not strength:
             return None
         machine = _Machine.fit(x, y, seed)
@@ -101,7 +99,7 @@ class _Machine:
     offset: float
 
     @classmethod
-    def fit(cls, x: Floats, y: "npt.NDArray[np.int64]", seed: int) -> Self:
+    def fit(cls, x: Floats, y: Kinds, seed: int) -> Self:
         from sklearn.svm import SVC  # slow to import, and a replica fits nothing
 
         kept = np.flatnonzero(y == 0)
@@ -121,20 +119,11 @@ class _Machine:
         return found
 
 
-def _unseen(x: Floats, y: "npt.NDArray[np.int64]", seed: int) -> Floats:
-    """The value of each image by a machine fitted on the other folds, which have their share of both kinds."""
-    order, fold = np.random.default_rng(seed), np.empty(len(y), dtype=np.int64)
-    for kind in (0, 1):
-        members = order.permutation(np.flatnonzero(y == kind))
-        fold[members] = np.arange(len(members)) % _FOLDS
-    values = np.zeros(len(y))
-    for number in range(_FOLDS):
+def _unseen(x: Floats, y: Kinds, seed: int) -> Floats:
+    """The value of each image by a machine fitted on the other folds."""
+    fold, values = fold_of(y, seed), np.zeros(len(y))
+    for number in range(FOLDS):
         out = fold == number
         if out.any():
             values[out] = _Machine.fit(x[~out], y[~out], seed).values(x[out])
     return values
-
-
-def _order(scores: Floats, y: "npt.NDArray[np.int64]") -> float:
-    """The share of pairs in which the anomaly scores higher, that is, the AUROC."""
-    return float((scores[y == 1][:, None] > scores[y == 0]).mean())

@@ -14,6 +14,7 @@ from gpu.discriminator import Discriminator, describe
 from gpu.inspection import Inspector
 from gpu.labelling import DefectBank
 from gpu.patch_embedding import MemoryNeeded, embed_all
+from gpu.patch_head import PatchHead, raised
 from gpu.pixel_histogram import PixelHistogram
 
 __all__ = ["MemoryNeeded", "Recipe", "embed_all", "fit_inspector"]
@@ -77,6 +78,14 @@ def fit_inspector(
     final.fit(normals, progress=lambda fraction: progress("fitting", fraction))
     progress("fitting", 1.0)
     anomaly_scores, anomaly_patch_scores = _score(final, anomalies, torch.arange(len(anomalies)))
+    patch_head = None
+    if masks is not None and len(anomalies) >= _FEWEST_ANOMALIES:
+        patch_scores = normal_patch_scores, anomaly_patch_scores
+        shown = PatchHead.fit(normals, anomalies, masks, patch_scores, recipe.seed)
+        if shown is not None:
+            patch_head, *factors = shown
+            normal_scores, normal_patch_scores = raised(normal_scores, normal_patch_scores, factors[0])
+            anomaly_scores, anomaly_patch_scores = raised(anomaly_scores, anomaly_patch_scores, factors[1])
     discriminator = None
     if len(anomalies) >= _FEWEST_ANOMALIES:
         described = _describe(normals), _describe(anomalies)
@@ -95,7 +104,7 @@ def fit_inspector(
         for part in torch.split(normal_patch_scores, _BATCH):
             histogram.add(anomaly_map(part, input_size))
     calibration = Calibration(threshold, slope, calibrate_pixels(histogram))
-    return Inspector(backbone, final, calibration, input_size, bank, discriminator=discriminator)
+    return Inspector(backbone, final, calibration, input_size, bank, discriminator=discriminator, patch_head=patch_head)
 
 
 def _score(detector: Detector, patches: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:

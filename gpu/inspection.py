@@ -15,6 +15,7 @@ from gpu.explanation import Region, Source, explain
 from gpu.images import resize
 from gpu.labelling import DefectBank
 from gpu.patch_embedding import embed
+from gpu.patch_head import PatchHead, raised
 
 _TOLERANCE = 1e-3  # relative difference of scores that another device or library version may make
 _FAINT = 0.9  # of its peak: what is marked in an anomalous image whose whole map is under the pixel threshold
@@ -51,8 +52,9 @@ class References:
 class Inspector:
     """Backbone, detector and calibration together; input_size is (H, W).
 
-    With a discriminator it also uses what labelled anomalies taught, with a defect bank it names defects. `sources` are
-    the normal training images in the order in which the detector learned from them; explanations name them.
+    With a patch head and a discriminator it also uses what masks and labelled anomalies taught, with a defect bank it
+    names defects. `sources` are the normal training images in the order in which the detector learned from them;
+    explanations name them.
     """
 
     def __init__(
@@ -65,11 +67,13 @@ class Inspector:
         references: References | None = None,
         discriminator: Discriminator | None = None,
         sources: tuple[Source, ...] = (),
+        patch_head: PatchHead | None = None,
     ) -> None:
         self.backbone, self.input_size, self.calibration = backbone, input_size, calibration
         self.detector = detector.to(backbone.device)
         self.defect_bank = defect_bank.to(backbone.device) if defect_bank else None
         self.discriminator = discriminator.to(backbone.device) if discriminator else None
+        self.patch_head = patch_head.to(backbone.device) if patch_head else None
         self.references, self.sources = references, sources
 
     def prepare(self, image: Tensor) -> Tensor:
@@ -89,6 +93,8 @@ class Inspector:
             raise ValueError(f"images {tuple(batch.shape[1:])} were not prepared for the input {self.input_size}")
         patches = embed(self.backbone, batch)
         scores, patch_scores = self.detector.score(patches)
+        if self.patch_head is not None:
+            scores, patch_scores = raised(scores, patch_scores, self.patch_head.factor(patches))
         if self.discriminator is not None:
             scores = scores * self.discriminator.factor(patches)
         maps = anomaly_map(patch_scores, self.input_size).cpu()

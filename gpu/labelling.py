@@ -35,7 +35,10 @@ class DefectBank:
         embeddings, labels = [], []
         for label in range(1, len(colours) + 1):
             cells = torch.cat(
-                [_covered(mask == label, (patches.shape[1], patches.shape[2]), i) for i, mask in enumerate(masks.cpu())]
+                [
+                    covered_cells(mask == label, (patches.shape[1], patches.shape[2]), i)
+                    for i, mask in enumerate(masks.cpu())
+                ]
             )
             kept = cells[torch.randperm(len(cells), generator=generator)[:_PER_LABEL].sort().values]
             embeddings.append(patches.cpu()[kept[:, 0], kept[:, 1], kept[:, 2]])
@@ -69,8 +72,8 @@ class DefectBank:
         return torch.from_numpy(votes.argmax(axis=1).astype(np.uint8)[regions])
 
 
-def _covered(inside: Tensor, grid: tuple[int, int], image: int) -> Tensor:
-    """(k, 3) indices (image, row, column) of the patches that the mask (H, W) covers."""
+def covered_cells(inside: Tensor, grid: tuple[int, int], image: int) -> Tensor:
+    """(k, 3) indices (image, row, column) of the patches that the mask (H, W) covers by half, else the most covered."""
     share = functional.adaptive_avg_pool2d(inside.float().unsqueeze(0), grid).squeeze(0)
     most = float(share.max())
     if most == 0:

@@ -1,0 +1,123 @@
+"""What masks add to a detector: which patches look like those of known defects."""
+
+from dataclasses import dataclass, fields, replace
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gpu.cross_validation import FOLDS, auroc, fold_of
+from gpu.labelling import covered_cells
+
+_STRENGTHS = (0.0, 0.5, 1.0, 2.0, 4.0)  # of its evidence against the detector's; cross-validation chooses
+_PENALTY = 0.01  # scikit-learn's C for standardised patches: neighbouring patches are nearly copies of each other
+_MOST = 5000  # patches of each kind that are learned from
+_SMALLEST = 1e-6  # deviation by which anything is divided
+
+
+@dataclass(frozen=True)
+class PatchHead:
+    """A logistic regression on patch embeddings, weight (D,) and bias (), in the units of its evidence.
+
+    It raises a patch's score by exp(strength · evidence) and never lowers it: evidence is the logit in standard
+    deviations of the largest logits of unseen normal images over their mean, and nothing below that mean.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    strength: Tensor
+
+    @classmethod
+    def fit(
+        cls, normals: Tensor, anomalies: Tensor, masks: Tensor, scores: tuple[Tensor, Tensor], seed: int = 0
+    ) -> tuple[Self, Tensor, Tensor] | None:
+        """Patch embeddings (n, h, w, D) and (m, h, w, D); masks (m, H, W), above 0 inside a defect.
+
+        scores: of the patches, (n, h, w) and (m, h, w), by a detector that saw none of the images.
+
+        → the head and the factors (n, h, w) and (m, h, w) of images it never saw; None where it does not order the
+        images better than the detector alone, and where fewer than two images have a mask.
+        """
+        grid = (normals.shape[1], normals.shape[2])
+        cells = torch.cat([covered_cells(mask > 0, grid, number) for number, mask in enumerate(masks.cpu())])
+        if len(set(cells[:, 0].tolist())) < 2:
+            return None
+        y = np.repeat([0, 1], (len(normals), len(anomalies)))
+        fold, n = torch.from_numpy(fold_of(y, seed)), len(normals)
+        logits = torch.empty(len(y), *grid)
+        for number in range(FOLDS):
+            out = fold == number
+            kept = (~out[:n]).nonzero().squeeze(1)
+            weight, bias = _regress(_some_of(normals, kept, seed), _at(anomalies, cells[~out[n:][cells[:, 0]]], seed))
+            for part, held in ((normals, out[:n]), (anomalies, out[n:])):
+                offset = 0 if part is normals else n
+                for image in held.nonzero().squeeze(1).tolist():
+                    logits[offset + image] = part[image] @ weight + bias
+        largest = logits[:n].flatten(1).amax(dim=1)
+        middle, spread = float(largest.mean()), max(float(largest.std()), _SMALLEST)
+        evidence = ((logits - middle) / spread).clamp_min(0)
+        logs = torch.cat(scores).clamp_min(_SMALLEST).log()
+        unit = max(float(logs[:n].flatten(1).amax(dim=1).std()), _SMALLEST)
+
+        def worth(strength: float) -> tuple[float, float]:
+            raised = (logs + unit * strength * evidence).flatten(1).amax(dim=1)
+            return auroc(raised.double().numpy(), y), -strength
+
+        strength = max(_STRENGTHS, key=worth)
+        if not strength:
+            return None
+        weight, bias = _regress(_some_of(normals, torch.arange(n), seed), _at(anomalies, cells, seed))
+        made = cls(weight / spread, (bias - middle) / spread, torch.tensor(unit * strength))
+        factors = (unit * strength * evidence).exp()
+        return made, factors[:n], factors[n:]
+
+    @torch.no_grad()
+    def factor(self, patches: Tensor) -> Tensor:
+        """patches (B, h, w, D) → (B, h, w) at least 1, by which the detector's patch scores are to be multiplied."""
+        return (self.strength * (patches @ self.weight + self.bias).clamp_min(0)).exp()
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same head on the device."""
+        return replace(self, **{name: tensor.to(device) for name, tensor in self.state().items()})
+
+    def state(self) -> dict[str, Tensor]:
+        """Its tensors by name; the constructor takes them back."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+def raised(scores: Tensor, patch_scores: Tensor, factors: Tensor) -> tuple[Tensor, Tensor]:
+    """Image scores (B,), patch scores and factors (B, h, w) → both kinds of scores, raised.
+
+    An image's score rises as its largest patch score does.
+    """
+    patches = patch_scores * factors
+    gains = patches.flatten(1).amax(dim=1) / patch_scores.flatten(1).amax(dim=1).clamp_min(_SMALLEST)
+    return scores * gains.clamp_min(1), patches
+
+
+def _some_of(patches: Tensor, images: Tensor, seed: int) -> Tensor:
+    """(k, D): patches of these images at random."""
+    grid = patches.shape[1] * patches.shape[2]
+    random = torch.Generator().manual_seed(seed)
+    chosen = torch.randperm(len(images) * grid, generator=random)[:_MOST]
+    return patches.flatten(1, 2)[images[chosen // grid], chosen % grid]
+
+
+def _at(patches: Tensor, cells: Tensor, seed: int) -> Tensor:
+    """(k, D): the patches at these (image, row, column), some of them where they are many."""
+    some = cells[torch.randperm(len(cells), generator=torch.Generator().manual_seed(seed))[:_MOST]]
+    return patches[some[:, 0], some[:, 1], some[:, 2]]
+
+
+def _regress(normals: Tensor, defects: Tensor) -> tuple[Tensor, Tensor]:
+    """Patches (j, D) and (k, D) → weight (D,) and bias (); both kinds weigh the same."""
+    from sklearn.linear_model import LogisticRegression  # slow to import, and a replica fits nothing
+
+    x, y = torch.cat((normals, defects)).double().numpy(), np.repeat([0, 1], (len(normals), len(defects)))
+    mean, deviation = x.mean(axis=0), x.std(axis=0) + _SMALLEST
+    model = LogisticRegression(C=_PENALTY, class_weight="balanced", solver="newton-cholesky")
+    model.fit((x - mean) / deviation, y)
+    weight = model.coef_[0] / deviation
+    bias = float(model.intercept_[0] - weight @ mean)
+    return torch.from_numpy(weight).float(), torch.tensor(bias, dtype=torch.float32)
