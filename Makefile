@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-faults test-compose lint lock minio clients bench-quality
+.PHONY: help setup demo test test-faults test-compose lint lock minio clients backbone bench-backbone bench-quality
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -52,6 +52,15 @@ clients: $(patsubst $(CLIENTS)/%.lock,.venv-clients/%/.ready,$(wildcard $(CLIENT
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(@D)
 	$(BIN)/uv pip sync --quiet --require-hashes --python $(@D)/bin/python $<
 	@touch $@
+
+BACKBONE_FOLDER := backbone-work
+
+backbone: $(READY) ## train our backbones from the teacher's WEIGHTS=folder; MINUTES=n, SEED=n; goes on where it was interrupted
+	$(BIN)/python -m gpu.pretraining --folder $(BACKBONE_FOLDER) $(if $(WEIGHTS),--weights "$(WEIGHTS)") \
+		$(if $(MINUTES),--minutes $(MINUTES)) $(if $(SEED),--seed $(SEED)) $(OPTIONS)
+
+bench-backbone: $(READY) ## measure the backbones on DATA=folder beside ResNet-18 in WEIGHTS=folder
+	$(BIN)/python -m tests.benchmarks.backbone --data "$(DATA)" --weights "$(WEIGHTS)" --report docs/backbone.md $(OPTIONS)
 
 # The baseline has an environment of its own, too: about 6 GB with CUDA libraries.
 BENCHMARKS := tests/benchmarks

@@ -123,16 +123,21 @@ class Batcher:
                 request.queue += started - request.since
                 self._waits.append(request.queue)
                 batch.append((request, request.prepared))
-        if not batch:
-            return
-        self.batches, self.images = self.batches + 1, self.images + len(batch)
+        if batch:
+            self._score_together(batch, started)
+
+    def _score_together(self, batch: list[tuple[_Request, Prepared]], started: float) -> None:
+        explained = [number for number, (request, _) in enumerate(batch) if EXPLAIN_REGIONS in request.explain]
         try:
-            explained = [number for number, (request, _) in enumerate(batch) if EXPLAIN_REGIONS in request.explain]
             inspections = self.engine.score([prepared for _, prepared in batch], explained)
         except Exception as error:
-            for request, _ in batch:
-                request.answer.set_exception(error)
+            if len(batch) == 1:
+                batch[0][0].answer.set_exception(error)
+            else:  # together they may need more memory than there is, or one of them may harm the others
+                for alone in batch:
+                    self._score_together([alone], time.monotonic())
             return
+        self.batches, self.images = self.batches + 1, self.images + len(batch)
         seconds = time.monotonic() - started
         for (request, prepared), inspection in zip(batch, inspections, strict=True):
             self._writers.submit(self._write, request, prepared, inspection, seconds)

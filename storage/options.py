@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 DETECTORS = ("patchcore", "padim")
-BACKBONES = ("auto", "vigil-s", "resnet18", "resnet34", "resnet50", "wide_resnet50_2")
+BACKBONES = ("auto", "vigil-s", "vigil-m", "resnet18", "resnet34", "resnet50", "wide_resnet50_2")
 PREFIX = "vigil:"
 
 

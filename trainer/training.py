@@ -121,7 +121,7 @@ def _fit(job: Job, stores: Stores, model: Model, train: list[Sample], test: list
     settings, options, progress = stores.settings, _options(model), Progress(stores, model)
     progress("Loading the backbone", 0)
     device = select_device()
-    name = resolve_backbone(options.backbone, settings.weights)
+    name = resolve_backbone(options.backbone, settings.weights, device)
     backbone = load_backbone(name, settings.weights, allow_download=settings.allow_download, device=device)
     log.info("job %s: %d + %d images, %s on %s, %s", job.id, len(train), len(test), name, device, options)
     reading = Reading(stores.objects, [*train, *test], settings, progress)

@@ -157,10 +157,10 @@ def _weights(settings: Settings) -> Finding:
         return Finding("Weights", Level.OK, f"backbone 'auto' takes wide_resnet50_2 ({large[0]})")
     package = importlib.util.find_spec("gpu")
     places = package.submodule_search_locations if package else None
-    own = [file for place in places or () for file in (Path(place) / "pretrained").glob("vigil-s*.safetensors")]
-    if not own:
-        return Finding("Weights", Level.WRONG, "the backbone that comes with Vigil is missing", "Install Vigil again.")
-    text = f"backbone 'auto' takes vigil-s, which comes with Vigil; wide_resnet50_2 is not in {folder}"
+    own = {file.stem for place in places or () for file in (Path(place) / "pretrained").glob("*.safetensors")}
+    if not own >= {"vigil-s", "vigil-m"}:
+        return Finding("Weights", Level.WRONG, "a backbone that comes with Vigil is missing", "Install Vigil again.")
+    text = f"backbone 'auto' takes vigil-m on a GPU, else vigil-s, both Vigil's own; no wide_resnet50_2 in {folder}"
     return Finding("Weights", Level.OK, text, f"Optional: put torchvision's wide_resnet50_2 file into {folder}.")
 
 

@@ -40,7 +40,7 @@ def test_good_ones_are_kept_with_the_model_and_listed_among_its_tags(lookout: An
     [
         ("vigil:detector", "PatchCore", "patchcore, padim"),
         ("vigil:detector", "", "patchcore, padim"),
-        ("vigil:backbone", "resnet101", "auto, vigil-s, resnet18, resnet34, resnet50, wide_resnet50_2"),
+        ("vigil:backbone", "resnet101", "auto, vigil-s, vigil-m, resnet18, resnet34, resnet50, wide_resnet50_2"),
         ("vigil:image-size", "63", "whole number from 64 to 1024"),
         ("vigil:image-size", "1025", "whole number from 64 to 1024"),
         ("vigil:image-size", "256.5", "whole number from 64 to 1024"),

@@ -27,10 +27,12 @@ from gpu.images import decode, input_size, normalise, resize
 from gpu.patch_embedding import embed_all
 from gpu.patchcore import PatchCore
 from gpu.pixel_histogram import PixelHistogram
+from gpu.pretraining.scenes import render
 from gpu.weights import PACKAGED
 from tests.benchmarks.datasets import DataSet, Photo, read_data_sets
 from tests.benchmarks.machine import describe_machine
 
+SHEET = "rendered-images.jpg"
 MARK = "<!-- measured: everything below is written by `make bench-backbone` -->"
 _LAYERS = {"strides 8 and 16": STAGES[1:], "all three": STAGES}
 _BATCH = 16
@@ -74,6 +76,7 @@ def main(
         parts.append(_timing(candidates))
     finally:
         random.unlink(missing_ok=True)
+    _contact_sheet(report.parent / SHEET)
     head = report.read_text().partition(MARK)[0] if report.exists() else ""
     about = f"Measured on {describe_machine()}; {seeds} seeds, mean ± standard deviation."
     report.write_text("\n\n".join([head.rstrip(), MARK, about, *parts, _provenance()]).lstrip() + "\n")
@@ -178,6 +181,16 @@ def _timing(candidates: dict[str, Callable[[tuple[str, ...]], Backbone]]) -> str
         size = sum(p.numel() for p in backbone.parameters()) / 1e6
         rows.append(f"| {name} | {size:.2f} M | {median(spent[name]):.1f} | {ratio:.2f} × |")
     return "\n".join(rows)
+
+
+def _contact_sheet(path: Path) -> None:
+    """Forty of the images that the packaged backbones learned from."""
+    side, columns, rows = 160, 8, 5
+    sheet = Image.new("RGB", (columns * side, rows * side))
+    for number in range(columns * rows):
+        tile = Image.fromarray(render(number)).resize((side, side), Image.Resampling.LANCZOS)
+        sheet.paste(tile, (number % columns * side, number // columns * side))
+    sheet.save(path, quality=85)
 
 
 def _provenance() -> str:

@@ -5,19 +5,21 @@ import json
 import math
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
+import torch
 
 from gpu import artefact
 from gpu.backbone import load_backbone
 from gpu.images import ImageError, ImageLimits
+from gpu.inspection import Inspection
 from inference.batcher import LARGEST_BATCH, Answer, Batcher, Full
-from inference.engine import Engine
+from inference.engine import Engine, Prepared
 from inference.server import Server
 from storage.replica_call import EXPLAIN_REGIONS
 from tests.conftest import serving_app, wait_until
@@ -94,6 +96,23 @@ def test_a_bad_image_does_not_harm_those_beside_it(trained: dict[bool, bytes]) -
     good, bad, other = asyncio.run(together(batcher(trained[False]), [part(1)[0], b"", part(2, "dent")[0]]))
     assert (good.is_anomalous, other.is_anomalous) == (False, True)
     assert isinstance(bad, ImageError)
+
+
+class NarrowEngine(Engine):
+    """A device with memory for one image."""
+
+    def score(self, batch: Sequence[Prepared], explained: Collection[int] = ()) -> list[Inspection]:
+        if len(batch) > 1:
+            raise torch.OutOfMemoryError("out of memory")
+        return super().score(batch, explained)
+
+
+def test_images_that_are_too_many_together_are_scored_alone(trained: dict[bool, bytes]) -> None:
+    inspector, _ = artefact.load(trained[False], load_backbone)
+    made = Batcher(NarrowEngine(inspector, LIMITS), 32, threads=2)
+    answers = asyncio.run(together(made, [part(1)[0], part(2, "dent")[0], part(3)[0]]))
+    assert [answer.is_anomalous for answer in answers] == [False, True, False]
+    assert (made.batches, made.images) == (3, 3)
 
 
 def test_a_client_that_leaves_costs_nothing(trained: dict[bool, bytes]) -> None:
