@@ -23,18 +23,20 @@ from torch import Tensor
 
 from gpu.anomaly_map import anomaly_map
 from gpu.backbone import STAGES, Backbone, load_backbone, read_backbone
-from gpu.images import decode, input_size, normalise, resize
+from gpu.images import input_size, normalise, probe
 from gpu.patch_embedding import embed_all
 from gpu.patchcore import PatchCore
 from gpu.pixel_histogram import PixelHistogram
 from gpu.pretraining.scenes import render
 from gpu.weights import PACKAGED
-from tests.benchmarks.datasets import DataSet, Photo, read_data_sets
+from tests.benchmarks.arrangement import prepared, truth_masks
+from tests.benchmarks.datasets import DataSet, read_data_sets
 from tests.benchmarks.machine import describe_machine
+from tests.benchmarks.photographs import LIMITS
 
 SHEET = "rendered-images.jpg"
 MARK = "<!-- measured: everything below is written by `make bench-backbone` -->"
-_LAYERS = {"strides 8 and 16": STAGES[1:], "all three": STAGES}
+_LAYERS = {"strides 8 and 16": 1, "all three": 0}  # the first stage that is used
 _BATCH = 16
 _RATIO, _MOST_NORMALS, _SHARE = 0.01, 100, 0.8  # of the training images, where there are not many more than 100
 _ROUNDS, _CALLS = 7, 20  # of the timing; the backbones take turns
@@ -49,6 +51,10 @@ class Figures:
     pixel_auroc: list[float]
 
 
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
 def main(
     data: Annotated[Path, typer.Option(help="Folder of data sets in MVTec's layout.")],
     weights: Annotated[Path, typer.Option(help="Folder with ResNet-18's weights.")],
@@ -84,13 +90,11 @@ def main(
 
 def _table(data: DataSet, candidates: dict[str, Callable[[tuple[str, ...]], Backbone]], seeds: int, size: int) -> str:
     photos = [*data.train, *data.good, *data.bad]
-    first = decode(photos[0].path.read_bytes())
-    shape = input_size(first.shape[2], first.shape[1], size)
-    if len({decode(photo.path.read_bytes()).shape for photo in photos[:20]}) > 1:
-        shape = (size, size)  # images of many shapes share one
-    images = torch.stack([resize(decode(photo.path.read_bytes()), shape) for photo in photos])
-    masks = {index: _mask(photo, shape) for index, photo in enumerate(photos) if photo.mask}
+    shapes = {(header.width, header.height) for header in (probe(photo.path.read_bytes(), LIMITS) for photo in photos)}
+    shape = input_size(*next(iter(shapes)), size) if len(shapes) == 1 else (size, size)
+    images, masks = prepared(photos, shape), truth_masks([*data.good, *data.bad], shape)
     count = min(_MOST_NORMALS, round(_SHARE * len(data.train)))
+    truth = [photo.defect is not None for photo in (*data.good, *data.bad)]
     rows = [
         f"### {data.name}\n",
         f"{shape[1]} × {shape[0]} pixels; {count} of {len(data.train)} normal training images a seed; "
@@ -98,9 +102,15 @@ def _table(data: DataSet, candidates: dict[str, Callable[[tuple[str, ...]], Back
         "| backbone | layers | image AUROC | F1 in hindsight | pixel AUROC |",
         "|---|---|---|---|---|",
     ]
+    learned = [
+        torch.randperm(len(data.train), generator=torch.Generator().manual_seed(n))[:count] for n in range(seeds)
+    ]
     for name, load in candidates.items():
-        for called, layers in _LAYERS.items():
-            found = _judge(load(layers), images, masks, len(data.train), len(data.good), count, seeds)
+        backbone = load(STAGES)
+        patches = embed_all(backbone, torch.split(images, _BATCH), len(images))
+        channels = [feature_map.shape[1] for feature_map in backbone(torch.zeros(1, 3, 64, 64))]
+        for called, first in _LAYERS.items():
+            found = _judge(patches[..., sum(channels[:first]) :], masks, truth, learned)
             cells = " | ".join(_spread(values) for values in (found.auroc, found.f1, found.pixel_auroc))
             rows.append(f"| {name} | {called} | {cells} |")
             print(data.name, rows[-1], flush=True)  # noqa: T201 - a command's output
@@ -108,46 +118,30 @@ def _table(data: DataSet, candidates: dict[str, Callable[[tuple[str, ...]], Back
 
 
 def _judge(
-    backbone: Backbone, images: Tensor, masks: dict[int, Tensor], train: int, good: int, count: int, seeds: int
+    patches: Tensor, masks: Sequence[Tensor | None], truth: Sequence[bool], learned: Sequence[Tensor]
 ) -> Figures:
-    """Images: first the training images, then the good, then the bad ones; masks by their index there."""
-    patches = embed_all(backbone, torch.split(images, _BATCH), len(images))
+    """Patch embeddings of the images to learn from, then of those to judge; masks and truth are of the latter.
+
+    learned: for each seed, the indices of the images that it learns from.
+    """
+    train = len(patches) - len(truth)
     figures = Figures([], [], [])
-    truth = np.r_[np.zeros(good), np.ones(len(images) - train - good)]
-    for seed in range(seeds):
-        chosen = torch.randperm(train, generator=torch.Generator().manual_seed(seed))[:count]
+    for seed, chosen in enumerate(learned):
         detector = PatchCore(_RATIO, seed)
         detector.fit(patches, chosen)
-        maps = torch.cat([detector.score(part)[1] for part in torch.split(patches[train:], _BATCH)])
-        scores = maps.flatten(1).amax(dim=1).numpy()
+        patch_scores = torch.cat([detector.score(part)[1] for part in torch.split(patches[train:], _BATCH)])
+        scores = patch_scores.flatten(1).amax(dim=1).numpy()
         precision, recall, _ = precision_recall_curve(truth, scores)
         figures.auroc.append(float(roc_auc_score(truth, scores)))
         figures.f1.append(float(np.max(2 * precision * recall / np.maximum(precision + recall, 1e-9))))
-        if masks:
-            figures.pixel_auroc.append(_pixel_auroc(maps, masks, train, good))
+        histogram = PixelHistogram()
+        for scored, mask in zip(patch_scores, masks, strict=True):
+            if mask is not None:  # a bad part of which nobody drew a mask says nothing about its pixels
+                histogram.add(anomaly_map(scored[None], (mask.shape[0], mask.shape[1])), mask[None])
+        pixel_auroc = histogram.auroc()
+        if pixel_auroc is not None:
+            figures.pixel_auroc.append(pixel_auroc)
     return figures
-
-
-def _pixel_auroc(maps: Tensor, masks: dict[int, Tensor], train: int, good: int) -> float:
-    """Over the good images and the bad ones that have a mask."""
-    size = next(iter(masks.values())).shape
-    histogram = PixelHistogram()
-    for index in range(len(maps)):
-        mask = masks.get(train + index)
-        if index < good or mask is not None:
-            histogram.add(
-                anomaly_map(maps[index : index + 1], (size[0], size[1])), None if mask is None else mask[None]
-            )
-    return histogram.auroc() or 0.0
-
-
-def _mask(photo: Photo, shape: tuple[int, int]) -> Tensor:
-    """uint8 (H, W): 1 where any of the mask's pixels is not black."""
-    assert photo.mask is not None
-    with Image.open(photo.mask) as file:
-        rgba = np.asarray(file.convert("RGBA"))
-    marked = torch.from_numpy((rgba[..., :3].any(axis=2) & (rgba[..., 3] > 127)).astype(np.uint8) * 255)
-    return (resize(marked.expand(3, -1, -1).contiguous(), shape)[0] > 127).to(torch.uint8)
 
 
 def _random_resnet18(path: Path, layers: tuple[str, ...]) -> Backbone:
@@ -212,4 +206,4 @@ def _spread(values: Sequence[float]) -> str:
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app()
