@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpu.cross_validation import FOLDS, Floats, Kinds, auroc, fold_of
+from gpu.cross_validation import FOLDS, Floats, Kinds, choose_strength, fold_of, parting_loss
 
 _PENALTY = 10.0  # scikit-learn's C: descriptors are standardised, so the usual range of 1 to 100 holds for all data
-_STRENGTHS = (0.0, 0.5, 1.0, 2.0)  # of its evidence against the detector's; cross-validation chooses
+_STRENGTHS = (0.5, 1.0, 2.0)  # of its evidence against the detector's; cross-validation chooses
 _SMALLEST = 1e-6  # deviation by which anything is divided
 _MOST_NORMALS = 2000  # learned from; the time grows with the square of their number
 
@@ -38,8 +38,8 @@ class Discriminator:
     ) -> tuple[Self, Tensor, Tensor] | None:
         """Descriptions (n, 3D) and (m, 3D), and scores (n,) and (m,) by a detector that saw none of the images.
 
-        → the discriminator, and the factors (n,) and (m,) of images it never saw; None where it does not order them
-        better than the detector alone. Raises ValueError for fewer than two of a kind.
+        → the discriminator, and the factors (n,) and (m,) of images it never saw; None where it does not tell them
+        apart better than the detector alone. Raises ValueError for fewer than two of a kind.
         """
         if min(len(normals), len(anomalies)) < 2:
             raise ValueError("a discriminator needs at least two images of each kind")
@@ -50,7 +50,7 @@ class Discriminator:
         middle, spread = float(values[y == 0].mean()), max(float(values[y == 0].std()), _SMALLEST)
         evidence = np.maximum((values - middle) / spread, 0)
         unit = max(float(logs[y == 0].std()), _SMALLEST)
-        strength = max(_STRENGTHS, key=lambda s: (auroc(logs + unit * s * evidence, y), -s))
+        strength = choose_strength(_STRENGTHS, lambda s: parting_loss(logs + unit * s * evidence, y))
         if not strength:
             return None
         machine = _Machine.fit(x, y, seed)

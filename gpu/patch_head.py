@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpu.cross_validation import FOLDS, auroc, fold_of
+from gpu.cross_validation import FOLDS, choose_strength, fold_of, parting_loss
 from gpu.labelling import covered_cells
 
-_STRENGTHS = (0.0, 0.5, 1.0, 2.0, 4.0)  # of its evidence against the detector's; cross-validation chooses
+_STRENGTHS = (0.5, 1.0, 2.0, 4.0)  # of its evidence against the detector's; cross-validation chooses
 _PENALTY = 0.01  # scikit-learn's C for standardised patches: neighbouring patches are nearly copies of each other
 _MOST = 5000  # patches of each kind that are learned from
 _SMALLEST = 1e-6  # deviation by which anything is divided
@@ -36,8 +36,8 @@ class PatchHead:
 
         scores: of the patches, (n, h, w) and (m, h, w), by a detector that saw none of the images.
 
-        → the head and the factors (n, h, w) and (m, h, w) of images it never saw; None where it does not order the
-        images better than the detector alone, and where fewer than two images have a mask.
+        → the head and the factors (n, h, w) and (m, h, w) of images it never saw; None where it does not tell the
+        images apart better than the detector alone, and where fewer than two images have a mask.
         """
         grid = (normals.shape[1], normals.shape[2])
         cells = torch.cat([covered_cells(mask > 0, grid, number) for number, mask in enumerate(masks.cpu())])
@@ -60,11 +60,10 @@ class PatchHead:
         logs = torch.cat(scores).clamp_min(_SMALLEST).log()
         unit = max(float(logs[:n].flatten(1).amax(dim=1).std()), _SMALLEST)
 
-        def worth(strength: float) -> tuple[float, float]:
-            raised = (logs + unit * strength * evidence).flatten(1).amax(dim=1)
-            return auroc(raised.double().numpy(), y), -strength
+        def loss(strength: float) -> float:
+            return parting_loss((logs + unit * strength * evidence).flatten(1).amax(dim=1).double().numpy(), y)
 
-        strength = max(_STRENGTHS, key=worth)
+        strength = choose_strength(_STRENGTHS, loss)
         if not strength:
             return None
         weight, bias = _regress(_some_of(normals, torch.arange(n), seed), _at(anomalies, cells, seed))

@@ -46,7 +46,6 @@ def main(
     """Train the project's backbones. Called again with the same folder, it goes on where it was interrupted."""
     folder.mkdir(parents=True, exist_ok=True)
     device, code = select_device(), code_version()
-    torch.set_flush_denormal(True)  # gradients that underflow would cost a CPU several times the time of a step
     teachers = [] if no_teacher else _teachers(teacher or ["resnet18"], weights, device)
     rendered = render_images(images, seed, folder / f"images-{seed}-{images}.npy", _tell_rendering)
     crops = Crops(rendered, seed, batch, device)
@@ -58,7 +57,7 @@ def main(
         pretrainer = Pretrainer(plan, objective, folder, device)
     except PlanMismatch as error:
         raise typer.BadParameter(str(error)) from error
-    with (folder / "losses.csv").open("a", newline="") as file:
+    with (folder / "losses.csv").open("a", newline="", buffering=1) as file:
         pretrainer.run(lambda moment: _tell(moment, plan, csv.writer(file)))
     for name in plan.students:
         path = (out or folder) / f"{name}.safetensors"
@@ -115,4 +114,5 @@ def _machine(device: torch.device) -> str:
 
 
 if __name__ == "__main__":
+    torch.set_flush_denormal(True)  # gradients that underflow would cost a CPU several times the time of a step
     app()

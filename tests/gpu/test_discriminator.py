@@ -33,7 +33,7 @@ def test_known_differences_raise_anomalies_over_normals() -> None:
     assert order(low * normal_factors, high * anomaly_factors) > 0.95 > order(low, high)
 
 
-def test_what_orders_no_better_than_the_detector_is_not_kept() -> None:
+def test_what_helps_by_chance_alone_is_not_kept() -> None:
     normals, anomalies, low, _ = two_kinds(60, 12, 0.0)
     assert Discriminator.fit(normals, anomalies, low, torch.full((12,), 9.0)) is None
 
@@ -79,8 +79,8 @@ def test_one_image_of_a_kind_is_refused() -> None:
 def test_a_detector_that_errs_is_helped_and_the_lesson_is_stored(backbone: Backbone, patches: Tensor) -> None:
     images = render(10, 2, spot=True)[0]
     anomalies = embed_all(backbone, [images], 10)
-    plain = fit_inspector(backbone, Recipe(coreset_ratio=0.05), patches, anomalies, None, {}, SIZE, lambda *_: None)
-    assert plain.discriminator is None  # the detector orders them without a fault
+    fitted = fit_inspector(backbone, Recipe(coreset_ratio=0.05), patches, anomalies, None, {}, SIZE, lambda *_: None)
+    plain = Inspector(backbone, fitted.detector, fitted.calibration, SIZE)
     taught = Discriminator.fit(describe(patches), describe(anomalies), torch.ones(len(patches)), torch.ones(10))
     assert taught is not None
     helped = Inspector(backbone, plain.detector, plain.calibration, SIZE, discriminator=taught[0])

@@ -78,10 +78,11 @@ def test_another_plan_is_refused(imitation: Imitation, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["imitation", "agreement"])
-def test_the_loss_falls(kind: str, imitation: Imitation, images: npt.NDArray[np.uint8], tmp_path: Path) -> None:
-    objective: Objective = imitation if kind == "imitation" else Agreement(Crops(images, 1, PLAN.batch, CPU))
-    pretrainer, seen = Pretrainer(replace(PLAN, steps=24), objective, tmp_path, CPU), list[Moment]()
-    pretrainer.run(seen.append, every=8)
+def test_the_loss_falls(kind: str, teacher: Backbone, images: npt.NDArray[np.uint8], tmp_path: Path) -> None:
+    crops = Crops(images, 1, 8, CPU)
+    objective: Objective = Imitation([teacher], crops) if kind == "imitation" else Agreement(crops)
+    pretrainer, seen = Pretrainer(replace(PLAN, batch=8, steps=60), objective, tmp_path, CPU), list[Moment]()
+    pretrainer.run(seen.append, every=20)
     first, *_, last = (sum(moment.losses["vigil-s"]) for moment in seen)
     assert last < first
 
