@@ -74,7 +74,7 @@ class Discriminator:
 
     def to(self, device: torch.device | str) -> Self:
         """The same discriminator on the device."""
-        return replace(self, **{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+        return replace(self, **{name: tensor.to(device) for name, tensor in self.state().items()})
 
     def state(self) -> dict[str, Tensor]:
         """Its tensors by name; the constructor takes them back."""

@@ -5,10 +5,11 @@ the image's score; every backbone gets the same images, input size, grid and ban
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import numpy as np
@@ -64,31 +65,24 @@ def main(
     size: int = 256,
 ) -> None:
     """Measure every backbone on every data set and rewrite the report."""
-    random = report.parent / ".random-resnet18.safetensors"
-    candidates: dict[str, Callable[[tuple[str, ...]], Backbone]] = {
-        "random ResNet-18": lambda layers: _random_resnet18(random, layers),
-        "ResNet-18": lambda layers: load_backbone("resnet18", weights, layers=layers),
+    candidates = {
+        "random ResNet-18": _random_resnet18(),
+        "ResNet-18": load_backbone("resnet18", weights, layers=STAGES),
     }
-    for name in sorted(PACKAGED, reverse=True):
-        candidates[name] = lambda layers, name=name: load_backbone(name, layers=layers)  # type: ignore[misc]
+    candidates |= {name: load_backbone(name, layers=STAGES) for name in sorted(PACKAGED, reverse=True)}
+    others: dict[str, Backbone] = {}
     for entry in again or []:
         name, _, path = entry.partition("=")
-        candidates[f"{name}, {Path(path).stem}"] = lambda layers, name=name, path=path: read_backbone(  # type: ignore[misc]
-            name, Path(path), layers=layers
-        )
-    try:
-        sets = read_data_sets(data)
-        parts = [_table(found, candidates, seeds, size) for found in sets]
-        parts.append(_timing(candidates))
-    finally:
-        random.unlink(missing_ok=True)
+        others[f"{name}, {Path(path).stem}"] = read_backbone(name, Path(path), layers=STAGES)
+    parts = [_table(found, candidates | others, seeds, size) for found in read_data_sets(data)]
+    parts.append(_timing(candidates))
     _contact_sheet(report.parent / SHEET)
     head = report.read_text().partition(MARK)[0] if report.exists() else ""
     about = f"Measured on {describe_machine()}; {seeds} seeds, mean ± standard deviation."
     report.write_text("\n\n".join([head.rstrip(), MARK, about, *parts, _provenance()]).lstrip() + "\n")
 
 
-def _table(data: DataSet, candidates: dict[str, Callable[[tuple[str, ...]], Backbone]], seeds: int, size: int) -> str:
+def _table(data: DataSet, candidates: dict[str, Backbone], seeds: int, size: int) -> str:
     photos = [*data.train, *data.good, *data.bad]
     shapes = {(header.width, header.height) for header in (probe(photo.path.read_bytes(), LIMITS) for photo in photos)}
     shape = input_size(*next(iter(shapes)), size) if len(shapes) == 1 else (size, size)
@@ -105,8 +99,7 @@ def _table(data: DataSet, candidates: dict[str, Callable[[tuple[str, ...]], Back
     learned = [
         torch.randperm(len(data.train), generator=torch.Generator().manual_seed(n))[:count] for n in range(seeds)
     ]
-    for name, load in candidates.items():
-        backbone = load(STAGES)
+    for name, backbone in candidates.items():
         patches = embed_all(backbone, torch.split(images, _BATCH), len(images))
         channels = [feature_map.shape[1] for feature_map in backbone(torch.zeros(1, 3, 64, 64))]
         for called, first in _LAYERS.items():
@@ -144,21 +137,21 @@ def _judge(
     return figures
 
 
-def _random_resnet18(path: Path, layers: tuple[str, ...]) -> Backbone:
+def _random_resnet18() -> Backbone:
     """ResNet-18 as it is initialised: what the architecture is worth without any learning."""
-    if not path.exists():
-        torch.manual_seed(0)
+    torch.manual_seed(0)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "resnet18.safetensors"
         save_file(torchvision.models.resnet18().state_dict(), path)
-    return read_backbone("resnet18", path, layers=layers)
+        return read_backbone("resnet18", path, layers=STAGES)
 
 
-def _timing(candidates: dict[str, Callable[[tuple[str, ...]], Backbone]]) -> str:
+def _timing(candidates: dict[str, Backbone]) -> str:
     """Milliseconds of one image through all three stages, the backbones taking turns."""
     image = normalise(torch.randint(0, 256, (1, 3, 256, 256), dtype=torch.uint8))
-    loaded = {name: load(STAGES) for name, load in candidates.items() if "," not in name}
-    spent: dict[str, list[float]] = {name: [] for name in loaded}
+    spent: dict[str, list[float]] = {name: [] for name in candidates}
     for _ in range(_ROUNDS):
-        for name, backbone in loaded.items():
+        for name, backbone in candidates.items():
             backbone(image)
             started = time.perf_counter()
             for _ in range(_CALLS):
@@ -170,7 +163,7 @@ def _timing(candidates: dict[str, Callable[[tuple[str, ...]], Backbone]]) -> str
         "|---|---|---|---|",
     ]
     reference = spent["ResNet-18"]
-    for name, backbone in loaded.items():
+    for name, backbone in candidates.items():
         ratio = median(r / s for r, s in zip(reference, spent[name], strict=True))
         size = sum(p.numel() for p in backbone.parameters()) / 1e6
         rows.append(f"| {name} | {size:.2f} M | {median(spent[name]):.1f} | {ratio:.2f} × |")
@@ -178,7 +171,7 @@ def _timing(candidates: dict[str, Callable[[tuple[str, ...]], Backbone]]) -> str
 
 
 def _contact_sheet(path: Path) -> None:
-    """Forty of the images that the packaged backbones learned from."""
+    """Forty of the images that vigil-m learned from."""
     side, columns, rows = 160, 8, 5
     sheet = Image.new("RGB", (columns * side, rows * side))
     for number in range(columns * rows):
