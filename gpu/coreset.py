@@ -6,6 +6,12 @@ import torch
 from torch import Tensor
 
 _GROUP = 4096  # candidates kept up to date at a time; 4,096 to 8,192 measured fastest
+_PART = 1024  # candidates brought up to date by one product; those that missed about as many picks are together
+_THIN_OUT = 16  # picks after which candidates that cannot be picked in this round are dropped
+_REPLAYED = 32  # picks that a CUDA graph makes without the host
+_DIMENSIONS = 128
+_LONGEST = 2040  # of a projected point: its whole numbers have squared distances under 2^24
+_ROWS = 1 << 15  # projected at a time
 
 
 @torch.no_grad()
@@ -14,55 +20,176 @@ def farthest_first(
 ) -> Tensor:
     """points (N, D) float32 → indices (picks,) int64 of the greedy k-centre selection, in the order picked.
 
-    Exactly the plain loop's picks from a seeded start: a point keeps a stale upper bound of its distance to the nearest
-    pick; distances only shrink, so only points whose bound reaches tau can be the farthest, and only those are updated.
-    Raises ValueError unless 1 ≤ picks ≤ N. progress gets the fraction done.
+    Exactly the plain loop's picks from a seeded start, of points equally far the first: a point keeps a stale upper
+    bound of its distance to the nearest pick; distances only shrink, so only points whose bound reaches tau can be the
+    farthest, and only those are updated. Where float32 holds the squared distances exactly, as it does those of
+    project(), every device picks the same. Raises ValueError unless 1 ≤ picks ≤ N. progress gets the fraction done.
     """
-    n, d = points.shape
+    n = len(points)
     if not 1 <= picks <= n:
         raise ValueError(f"cannot pick {picks} of {n} points")
-    first = int(torch.randint(n, (1,), generator=torch.Generator().manual_seed(seed)))
-    norms = (points * points).sum(1)
-    bound = (norms + norms[first] - 2 * (points @ points[first])).clamp_min_(0)
-    bound[first] = -1
-    seen = torch.ones(n, dtype=torch.int32, device=points.device)  # how many picks are folded into each bound
-    chosen, centres, centre_norms = [first], points.new_empty(picks, d), points.new_empty(picks)
-    centres[0], centre_norms[0] = points[first], norms[first]
-    while len(chosen) < picks:
-        tau = float(torch.kthvalue(bound, n - _GROUP + 1).values) if n > _GROUP else -1.0
-        near = (bound >= tau).nonzero().squeeze(1)
-        have = len(chosen)
-        stale = near[(seen[near] < have) & (bound[near] > 0)]
-        for start in range(0, len(stale), _GROUP):  # in parts, because ties can make `near` as large as N
-            part = stale[start : start + _GROUP]
-            low = int(seen[part].min())
-            missed = torch.addmm(centre_norms[low:have].unsqueeze(0), points[part], centres[low:have].T, alpha=-2)
-            bound[part] = torch.minimum(bound[part], (missed.amin(1) + norms[part]).clamp_min_(0))
-        near_bound, near_points, near_norms = bound[near], points[near], norms[near]
-        while len(chosen) < picks:
-            farthest = int(near_bound.argmax())
-            if float(near_bound[farthest]) < tau:
-                break
-            index, k = int(near[farthest]), len(chosen)
-            centres[k], centre_norms[k] = points[index], norms[index]
-            chosen.append(index)
-            distances = (near_norms + norms[index] - 2 * (near_points @ points[index])).clamp_min_(0)
-            torch.minimum(near_bound, distances, out=near_bound)
-            near_bound[farthest] = -1
-        bound[near], seen[near] = near_bound, len(chosen)
+    selection = _Selection(points, picks, int(torch.randint(n, (1,), generator=torch.Generator().manual_seed(seed))))
+    advance = _Replay(selection) if _on_cuda(points) else selection.advance
+    while selection.count < picks:
+        candidates, tau = selection.candidates()
+        advance(candidates, tau)
         if progress is not None:
-            progress(len(chosen) / picks)
-    return torch.tensor(chosen, device=points.device)
+            progress(selection.count / picks)
+    return selection.chosen
 
 
-def project(points: Tensor, dimensions: int = 128, *, seed: int = 0) -> Tensor:
-    """points (N, D) → (N, dimensions) by a seeded Gaussian random projection; unchanged where D is no larger.
+def _on_cuda(points: Tensor) -> bool:
+    return points.is_cuda
 
-    Distances survive up to a factor of 1 ± ε with dimensions = O(log N / ε²) (Johnson and Lindenstrauss 1984), and the
-    selection costs less than half. The matrix is drawn on the CPU, so that every device selects the same.
+
+class _Selection:
+    """What is known so far: the picks, and for each point an upper bound of its squared distance to them."""
+
+    def __init__(self, points: Tensor, picks: int, first: int) -> None:
+        self.points, self.picks, self.count = points, picks, 1
+        self.norms = torch.linalg.vecdot(points, points)
+        self.chosen = torch.zeros(picks, dtype=torch.int64, device=points.device)
+        self.centres = points.new_empty(picks, points.shape[1])
+        self.centre_norms = points.new_empty(picks)
+        self.bound = torch.addmv(self.norms + self.norms[first], points, points[first], alpha=-2).clamp_min_(0)
+        self.bound[first] = -1
+        self.folded = torch.ones(len(points), dtype=torch.int32, device=points.device)  # picks known to each bound
+        self.record(0, torch.tensor([first], device=points.device))
+
+    def candidates(self) -> tuple[Tensor, float]:
+        """Indices, ascending, of the points that may be the farthest, now up to date, and the tau they reach."""
+        n = len(self.points)
+        tau = float(torch.kthvalue(self.bound, n - _GROUP + 1).values) if n > _GROUP else -1.0
+        near = (self.bound >= tau).nonzero().squeeze(1)
+        stale = near[(self.folded[near] < self.count) & (self.bound[near] > 0)]
+        for part in stale[self.folded[stale].argsort()].split(_PART):
+            if not len(part):
+                continue  # an empty tensor is split into one empty part
+            low = int(self.folded[part[0]])
+            centres, norms = self.centres[low : self.count], self.centre_norms[low : self.count]
+            missed = torch.addmm(norms, self.points[part], centres.T, alpha=-2).amin(1).add_(self.norms[part])
+            self.bound[part] = torch.minimum(self.bound[part], missed.clamp_min_(0))
+        self.folded[near] = self.count
+        return near, tau
+
+    def advance(self, near: Tensor, tau: float) -> None:
+        """Pick among the candidates until none of them reaches tau."""
+        bound, points, norms = self.bound[near], self.points[near], self.norms[near]
+        while self.count < self.picks:
+            largest, where = bound.max(0)
+            if float(largest) < tau:
+                break
+            at = int(where)
+            self.record(self.count, near[at : at + 1])
+            distances = torch.addmv(norms, points, points[at], alpha=-2).add_(norms[at]).clamp_min_(0)
+            torch.minimum(bound, distances, out=bound)
+            bound[at] = -1
+            self.count += 1
+            if self.count % _THIN_OUT == 0:
+                kept = bound >= tau
+                self.keep(near[~kept], bound[~kept])
+                near, bound, points, norms = near[kept], bound[kept], points[kept], norms[kept]
+                if not len(near):
+                    return
+        self.keep(near, bound)
+
+    def keep(self, near: Tensor, bound: Tensor) -> None:
+        """The bounds of these points know all picks so far."""
+        self.bound[near], self.folded[near] = bound, self.count
+
+    def record(self, start: int, chosen: Tensor) -> None:
+        """These points are the picks from the one of number `start`."""
+        part = slice(start, start + len(chosen))
+        self.chosen[part], self.centres[part], self.centre_norms[part] = chosen, self.points[chosen], self.norms[chosen]
+
+
+class _Replay:
+    """A round on CUDA: 32 picks are one graph, so that the host neither launches kernels nor waits for each pick.
+
+    Its steps ask the host nothing: after the round's last pick they change nothing.
     """
-    width = points.shape[1]
-    if width <= dimensions:
-        return points
-    matrix = torch.randn(width, dimensions, generator=torch.Generator().manual_seed(seed)).div_(dimensions**0.5)
-    return points @ matrix.to(points.device)
+
+    def __init__(self, selection: _Selection) -> None:
+        self._selection, points = selection, selection.points
+        most = min(len(points), 2 * _GROUP)
+        self._index = torch.zeros(most, dtype=torch.int64, device=points.device)
+        self._points, self._norms = points.new_zeros(most, points.shape[1]), points.new_zeros(most)
+        self._bound, self._tau = points.new_full((most,), -1.0), points.new_zeros(1)
+        self._count = torch.zeros(1, dtype=torch.int64, device=points.device)
+        self._chosen = torch.zeros(selection.picks + 1, dtype=torch.int64, device=points.device)  # the last is no pick
+        self._replay = self._capture() if points.is_cuda else self._steps
+
+    def __call__(self, near: Tensor, tau: float) -> None:
+        selection, size = self._selection, len(near)
+        if size > len(self._bound):  # more points than usual are exactly as far
+            selection.advance(near, tau)
+            return
+        self._bound.fill_(-1)
+        self._index[:size], self._bound[:size] = near, selection.bound[near]
+        self._points[:size], self._norms[:size] = selection.points[near], selection.norms[near]
+        self._tau.fill_(max(tau, 0.0))
+        self._count.fill_(selection.count)
+        before = have = selection.count
+        while True:
+            self._replay()
+            now = int(self._count)
+            if now < have + _REPLAYED:
+                break
+            have = now
+        selection.record(before, self._chosen[before:now])
+        selection.count = now
+        selection.keep(near, self._bound[:size])
+
+    def _capture(self) -> Callable[[], None]:
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            self._steps()  # loads all that a capture must not load
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self._steps()
+        return graph.replay
+
+    def _steps(self) -> None:
+        for _ in range(_REPLAYED):
+            at = self._bound.argmax().view(1)
+            going = (self._bound[at] >= self._tau) & (self._count < self._selection.picks)
+            product = self._points @ self._points[at].squeeze(0)
+            distances = (self._norms + self._norms[at] - 2 * product).clamp_min_(0)
+            moved = torch.minimum(self._bound, distances).index_fill_(0, at, -1)
+            self._bound.copy_(torch.where(going, moved, self._bound))
+            slot = torch.where(going, self._count, self._selection.picks)
+            self._chosen.index_copy_(0, slot, self._index[at])
+            self._count.add_(going)
+
+
+@torch.no_grad()
+def project(
+    patches: Tensor, images: Tensor | None = None, *, seed: int = 0, device: torch.device | str | None = None
+) -> Tensor:
+    """patches (n, P, D) or (N, D), or those of some of the n images → (n · P, 128) float32 of whole numbers.
+
+    A seeded Gaussian random projection: distances survive up to a factor of 1 ± ε with O(log N / ε²) dimensions
+    (Johnson and Lindenstrauss 1984), and the selection costs less than half. Where D is no larger nothing is projected.
+    The points are then shifted and scaled to whole numbers whose squared distances float32 holds exactly; that moves a
+    distance by less than 1 % and makes a selection independent of the order in which a machine adds. The matrix is
+    drawn on the CPU, so that every device has the same.
+    """
+    rows = patches.unsqueeze(1) if patches.dim() == 2 else patches
+    images = torch.arange(len(rows)) if images is None else images
+    cells, width = rows.shape[1:]
+    device = patches.device if device is None else torch.device(device)
+    matrix = None
+    if width > _DIMENSIONS:
+        drawn = torch.randn(width, _DIMENSIONS, generator=torch.Generator().manual_seed(seed))
+        matrix = drawn.div_(_DIMENSIONS**0.5).to(device)
+    points = torch.empty(len(images) * cells, min(width, _DIMENSIONS), device=device)
+    done = 0
+    for part in images.split(max(1, _ROWS // cells)):
+        taken = rows[part].flatten(0, 1).to(device).float()
+        points[done : done + len(taken)] = taken if matrix is None else taken @ matrix
+        done += len(taken)
+    points.sub_(points.mean(0))
+    longest = float(torch.linalg.vector_norm(points, dim=1).max()) if done else 0.0
+    return points.mul_(_LONGEST / longest).round_() if longest else points

@@ -84,7 +84,7 @@ class Discriminator:
 @torch.no_grad()
 def describe(patches: Tensor) -> Tensor:
     """patches (B, h, w, D) → mean, standard deviation and maximum over the image (B, 3D)."""
-    cells = patches.flatten(1, 2)
+    cells = patches.flatten(1, 2).float()
     return torch.cat((cells.mean(dim=1), cells.std(dim=1, correction=0), cells.amax(dim=1)), dim=1)
 
 

@@ -13,13 +13,11 @@ from gpu.detector import Detector, create_detector
 from gpu.discriminator import Discriminator, describe
 from gpu.inspection import Inspector
 from gpu.labelling import DefectBank
-from gpu.patch_embedding import MemoryNeeded, embed_all
+from gpu.normals import Normals
 from gpu.patch_head import PatchHead, raised
+from gpu.patchcore import PatchCore
 from gpu.pixel_histogram import PixelHistogram
 
-__all__ = ["MemoryNeeded", "Recipe", "embed_all", "fit_inspector"]
-
-_FOLDS = 5
 _FEWEST_ANOMALIES = 10  # to learn from how anomalies look, rather than only where to put the threshold
 _BATCH = 8  # images scored at a time
 
@@ -45,50 +43,42 @@ class Recipe:
 def fit_inspector(
     backbone: Backbone,
     recipe: Recipe,
-    normals: Tensor,
+    normals: Normals,
     anomalies: Tensor,
     masks: Tensor | None,
     labels: Mapping[str, str],
     input_size: tuple[int, int],
     progress: Callable[[str, float], None],
 ) -> Inspector:
-    """Patch embeddings of normal (n, h, w, D) and anomalous (m, h, w, D) training images → a calibrated Inspector.
+    """Patch embeddings of normal and anomalous (m, h, w, D) training images → a calibrated Inspector.
 
     masks: label ids uint8 (m, H, W) at input size, or None; labels: name → colour, in the order of the ids. The
     threshold comes from cross-validation: a detector of each fold scores the normal images it never saw, so that no
     patch is scored by a bank that contains it; the final detector, which saw no anomaly, scores the anomalies.
-
-    Raises ValueError for fewer than two normals.
     """
-    n = len(normals)
-    if n < 2:
-        raise ValueError(f"Training needs at least two normal images, not {n}.")
-    order = torch.randperm(n, generator=torch.Generator().manual_seed(recipe.seed))
-    folds = min(n, _FOLDS)
-    normal_scores, normal_patch_scores = torch.empty(n), torch.empty(normals.shape[:3])
-    for fold in range(folds):
-        held_out = order[fold::folds]
-        kept = order[torch.isin(order, held_out, invert=True)].sort().values
-        detector = recipe.create().to(backbone.device)
-        detector.fit(normals, kept)
-        normal_scores[held_out], normal_patch_scores[held_out] = _score(detector, normals, held_out)
-        progress("calibrating", (fold + 1) / folds)
-    final = recipe.create().to(backbone.device)
+    patches = normals.patches
+    normal_scores, normal_patch_scores = torch.empty(len(patches)), torch.empty(patches.shape[:3])
+    for fold in range(normals.folds):
+        held_out = normals.held_out(fold)
+        if len(held_out):
+            detector = _teach(recipe, normals, backbone.device, without=fold)
+            normal_scores[held_out], normal_patch_scores[held_out] = _score(detector, patches, held_out)
+        progress("calibrating", (fold + 1) / normals.folds)
     progress("fitting", 0.0)
-    final.fit(normals, progress=lambda fraction: progress("fitting", fraction))
+    final = _teach(recipe, normals, backbone.device, progress=lambda fraction: progress("fitting", fraction))
     progress("fitting", 1.0)
     anomaly_scores, anomaly_patch_scores = _score(final, anomalies, torch.arange(len(anomalies)))
     patch_head = None
     if masks is not None and len(anomalies) >= _FEWEST_ANOMALIES:
         patch_scores = normal_patch_scores, anomaly_patch_scores
-        shown = PatchHead.fit(normals, anomalies, masks, patch_scores, recipe.seed)
+        shown = PatchHead.fit(patches, anomalies, masks, patch_scores, recipe.seed)
         if shown is not None:
             patch_head, *factors = shown
             normal_scores, normal_patch_scores = raised(normal_scores, normal_patch_scores, factors[0])
             anomaly_scores, anomaly_patch_scores = raised(anomaly_scores, anomaly_patch_scores, factors[1])
     discriminator = None
     if len(anomalies) >= _FEWEST_ANOMALIES:
-        described = _describe(normals), _describe(anomalies)
+        described = _describe(patches), _describe(anomalies)
         taught = Discriminator.fit(*described, normal_scores, anomaly_scores, recipe.seed)
         if taught is not None:
             discriminator, normal_factors, anomaly_factors = taught
@@ -105,6 +95,31 @@ def fit_inspector(
             histogram.add(anomaly_map(part, input_size))
     calibration = Calibration(threshold, slope, calibrate_pixels(histogram))
     return Inspector(backbone, final, calibration, input_size, bank, discriminator=discriminator, patch_head=patch_head)
+
+
+def _teach(
+    recipe: Recipe,
+    normals: Normals,
+    device: torch.device,
+    *,
+    without: int | None = None,
+    progress: Callable[[float], None] | None = None,
+) -> Detector:
+    """A detector that learned from all folds but one."""
+    detector = recipe.create().to(device)
+    if normals.parts and isinstance(detector, PatchCore):
+        parts = [part for fold, part in enumerate(normals.parts) if fold != without]
+        images = int((normals.fold != (-1 if without is None else without)).sum())
+        picks = detector.bank_rows(images, normals.patches.shape[1] * normals.patches.shape[2])
+        detector.merge(
+            torch.cat([part.rows for part in parts]), torch.cat([part.origins for part in parts]), picks, progress
+        )
+    else:
+        kept = torch.arange(len(normals.patches))
+        if without is not None:
+            kept = kept[torch.isin(kept, normals.held_out(without), invert=True)]
+        detector.fit(normals.patches, kept, progress)
+    return detector
 
 
 def _score(detector: Detector, patches: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:

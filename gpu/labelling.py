@@ -41,7 +41,7 @@ class DefectBank:
                 ]
             )
             kept = cells[torch.randperm(len(cells), generator=generator)[:_PER_LABEL].sort().values]
-            embeddings.append(patches.cpu()[kept[:, 0], kept[:, 1], kept[:, 2]])
+            embeddings.append(patches.cpu()[kept[:, 0], kept[:, 1], kept[:, 2]].float())
             labels.append(torch.full((len(kept),), label, dtype=torch.uint8))
         return cls(torch.cat(embeddings), torch.cat(labels), tuple(colours), tuple(colours.values()))
 

@@ -62,7 +62,7 @@ class PaDiM:
             raise RuntimeError("score was called before fit or restore")
         if patches[0, :, :, 0].numel() != len(self.mean):
             raise ValueError(f"{patches[0, :, :, 0].numel()} positions where {len(self.mean)} were learned")
-        chosen = patches.to(self.mean.device).flatten(1, 2)[:, :, self.subset]  # (B, P, C)
+        chosen = patches.to(self.mean.device).flatten(1, 2)[:, :, self.subset].float()  # (B, P, C)
         centred = (chosen - self.mean).permute(1, 2, 0)  # (P, C, B)
         distances = torch.linalg.vector_norm(self.whitening @ centred, dim=1).T  # (B, P)
         return distances.amax(dim=1), distances.reshape(patches.shape[:3])

@@ -12,10 +12,6 @@ from gpu.images import normalise
 STRIDE = 8  # pixels of the network's input per patch, on each axis
 
 
-class MemoryNeeded(Exception):
-    """The patch embeddings of the data set need more memory than the caller grants."""
-
-
 @torch.no_grad()
 def embed(backbone: Backbone, images: Tensor) -> Tensor:
     """uint8 (B, 3, H, W) → patch embeddings (B, h, w, D), float32, on the backbone's device; h = H / 8, w = W / 8.
@@ -28,24 +24,17 @@ def embed(backbone: Backbone, images: Tensor) -> Tensor:
     return torch.cat(maps, dim=1).permute(0, 2, 3, 1).contiguous()
 
 
-def embed_all(backbone: Backbone, batches: Iterable[Tensor], count: int, *, limit_bytes: int | None = None) -> Tensor:
-    """Batches uint8 (B, 3, H, W), count images in all → patch embeddings (count, h, w, D) in one buffer on the CPU.
+def embed_all(backbone: Backbone, batches: Iterable[Tensor], count: int) -> Tensor:
+    """Batches uint8 (B, 3, H, W), count images in all → patch embeddings (count, h, w, D), float16, on the CPU.
 
-    Raises MemoryNeeded before the buffer is made if it would exceed limit_bytes, ValueError if count is not met.
+    Raises ValueError if count is not met.
     """
     buffer: Tensor | None = None
     done = 0
     for batch in batches:
         patches = embed(backbone, batch)
         if buffer is None:
-            needed = patches[0].numel() * patches.element_size() * count
-            if limit_bytes is not None and needed > limit_bytes:
-                raise MemoryNeeded(
-                    f"Training on {count:,} images of {batch.shape[3]} × {batch.shape[2]} pixels needs "
-                    f"{needed / 2**30:.1f} GiB of memory for their patch embeddings; {limit_bytes / 2**30:.1f} GiB are "
-                    "available. Use a smaller image size, fewer training images or a machine with more memory."
-                )
-            buffer = torch.empty(count, *patches.shape[1:])
+            buffer = torch.empty(count, *patches.shape[1:], dtype=torch.float16)
         if done + len(patches) > count:
             raise ValueError(f"more than the {count} images that were announced")
         buffer[done : done + len(patches)] = patches

@@ -53,7 +53,7 @@ class PatchHead:
             for part, held in ((normals, out[:n]), (anomalies, out[n:])):
                 offset = 0 if part is normals else n
                 for image in held.nonzero().squeeze(1).tolist():
-                    logits[offset + image] = part[image] @ weight + bias
+                    logits[offset + image] = part[image].float() @ weight + bias
         largest = logits[:n].flatten(1).amax(dim=1)
         middle, spread = float(largest.mean()), max(float(largest.std()), _SMALLEST)
         evidence = ((logits - middle) / spread).clamp_min(0)

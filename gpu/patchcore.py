@@ -30,28 +30,44 @@ class PatchCore:
         self, patches: Tensor, images: Tensor | None = None, progress: Callable[[float], None] | None = None
     ) -> None:
         """patches (n, h, w, D) → memory bank of coreset_ratio · n · h · w rows, at least one (§3.2, algorithm 1)."""
-        device, cells = self.bank.device, patches.shape[1] * patches.shape[2]
+        cells = patches.shape[1] * patches.shape[2]
         images = torch.arange(len(patches)) if images is None else images
         if not len(images):
             raise ValueError("PatchCore needs at least one normal image")
-        total = len(images) * cells
-        picks = max(1, round(self.coreset_ratio * total))
+        rows = self._select(patches.flatten(1, 2), images, self.bank_rows(len(images), cells), progress)
+        self._keep(patches.flatten(1, 2)[images[rows // cells], rows % cells], rows // cells, rows % cells)
+
+    @torch.no_grad()
+    def merge(self, rows: Tensor, origins: Tensor, picks: int, progress: Callable[[float], None] | None = None) -> None:
+        """Coresets of parts of the normal patches, rows (k, D) and their origins (k, 2) → memory bank of `picks` rows.
+
+        What a bank of a coreset of coresets misses of the patches is at most the sum of what both miss.
+        """
+        chosen = self._select(rows, torch.arange(len(rows)), min(picks, len(rows)), progress)
+        self._keep(rows[chosen], *origins[chosen].unbind(1))
+
+    def bank_rows(self, images: int, cells: int) -> int:
+        """How many patches of so many images the bank keeps."""
+        return max(1, round(self.coreset_ratio * images * cells))
+
+    def _select(self, patches: Tensor, images: Tensor, picks: int, progress: Callable[[float], None] | None) -> Tensor:
+        total = len(images) * (patches.shape[1] if patches.dim() == 3 else 1)
         if picks == total:
-            rows = torch.arange(total)
-        else:
-            points = torch.cat([project(patches[i].flatten(0, 1).to(device), seed=self.seed) for i in images.tolist()])
-            rows = farthest_first(points, picks, seed=self.seed, progress=progress).cpu()
-        bank = patches.flatten(1, 2)[images[rows // cells], rows % cells]
-        self.bank = bank.to(device)
-        self.neighbours = _others(self.bank, min(_NEIGHBOURS, picks))
-        self.origins = torch.stack((rows // cells, rows % cells), dim=1).to(torch.int32)
+            return torch.arange(total)
+        points = project(patches, images, seed=self.seed, device=self.bank.device)
+        return farthest_first(points, picks, seed=self.seed, progress=progress).cpu()
+
+    def _keep(self, bank: Tensor, images: Tensor, cells: Tensor) -> None:
+        self.bank = bank.to(self.bank.device).float()
+        self.neighbours = _others(self.bank, min(_NEIGHBOURS, len(bank)))
+        self.origins = torch.stack((images, cells), dim=1).to(torch.int32)
 
     @torch.no_grad()
     def score(self, patches: Tensor) -> tuple[Tensor, Tensor]:
         """patches (B, h, w, D) → image scores (B,), the largest patch score re-weighted (eq. 7), and patch scores."""
         if not len(self.bank):
             raise RuntimeError("score was called before fit or restore")
-        patches = patches.to(self.bank.device)
+        patches = patches.to(self.bank.device).float()
         distances, rows = nearest(patches.flatten(0, 2), self.bank)
         distances, rows = distances.view(len(patches), -1), rows.view(len(patches), -1)  # (B, h·w)
         largest, cell = distances.max(dim=1)
@@ -73,7 +89,7 @@ class PatchCore:
         """patches (k, D) → (k, 2): the image and cell of the nearest bank row; None where a stored bank has none."""
         if not len(self.origins):
             return None
-        _, rows = nearest(patches.to(self.bank.device), self.bank)
+        _, rows = nearest(patches.to(self.bank.device).float(), self.bank)
         return self.origins[rows.squeeze(1).cpu()]
 
     def state(self) -> dict[str, Tensor]:

@@ -36,6 +36,9 @@ class Settings(BaseSettings):
     )
     allow_download: bool = Field(False, description="let torchvision download weights that are missing")
 
+    training_memory_gib: float | None = Field(
+        None, gt=0, description="memory for the patch embeddings of a training, in GiB; default: 60 % of what is free"
+    )
     max_concurrent_trainings: int = Field(2, ge=1, description="trainings that may wait or run at once")
     queue_trainings: bool = Field(
         False, description="queue trainings over that number instead of refusing them with 402"

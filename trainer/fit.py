@@ -1,25 +1,31 @@
 """A fit: samples in, a calibrated inspector and its verdict on the test samples out. Stores nothing."""
 
+import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from gpu.backbone import Backbone
 from gpu.explanation import Source
-from gpu.fitting import Recipe, embed_all, fit_inspector
+from gpu.fitting import Recipe, fit_inspector
 from gpu.inspection import Inspector
+from gpu.memory_plan import MemoryPlan, Shape
+from gpu.normals import Normals
+from gpu.patch_embedding import embed_all
+from gpu.patchcore import PatchCore
 from gpu.pixel_histogram import PixelHistogram
 from storage.options import TrainingOptions
 from trainer.dataset import Labels, Sample, TrainingError, merge_labels, network_input
 from trainer.evaluation import Judged, PixelCounts
-from trainer.memory import available_memory
+from trainer.memory import training_budget
 from trainer.reading import Prepared, Progress, Reading
 
 _BATCH = 16  # images embedded or judged at a time
 _REFERENCES = 2  # images of each class kept for the self-test of the artefact
-_MEMORY_SHARE = 0.7  # of the free memory: what the patch embeddings of a training may take
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -34,20 +40,20 @@ class Fit:
     dimensions: tuple[int, int] | None  # (width, height) of the training images, where all have the same
 
 
-@dataclass
-class _Embedded:
-    """Patch embeddings (n, h, w, D) of samples on the CPU, their masks, and the first few images themselves."""
-
-    patches: Tensor = field(default_factory=lambda: torch.empty(0))
-    masks: list[Tensor] = field(default_factory=list)
-    references: list[Tensor] = field(default_factory=list)
-
-
 class Fitting:
     """One fit, step by step, on the device of the backbone. Raises TrainingError and gpu's MemoryNeeded."""
 
-    def __init__(self, reading: Reading, backbone: Backbone, options: TrainingOptions, progress: Progress) -> None:
+    def __init__(
+        self,
+        reading: Reading,
+        backbone: Backbone,
+        options: TrainingOptions,
+        progress: Progress,
+        memory_gib: float | None = None,
+    ) -> None:
+        """`memory_gib` is what the patch embeddings may take; without it a share of what is free."""
         self._reading, self._backbone, self._options, self._progress = reading, backbone, options, progress
+        self._memory_gib = memory_gib
 
     def fit(self, train: Sequence[Sample], test: Sequence[Sample]) -> Fit:
         """Train on one part, judge the other; the test samples have no part in the threshold."""
@@ -71,45 +77,59 @@ class Fitting:
     def _train(self, train: Sequence[Sample], size: tuple[int, int], labels: Labels | None) -> tuple[Inspector, Tensor]:
         normal = [sample for sample in train if not sample.anomalous]
         anomalous = [sample for sample in train if sample.anomalous]
-        normals = self._embed(normal, size, labels, "Embedding normal images")
-        anomalies = self._embed(anomalous, size, labels, "Embedding anomalous images")
-        if not anomalous:
-            anomalies.patches = normals.patches.new_empty(0, *normals.patches.shape[1:])
+        recipe, references, masks = self._recipe(), list[Tensor](), list[Tensor]()
+
+        def planned(shape: Shape) -> MemoryPlan:
+            ratio = recipe.coreset_ratio if recipe.detector == PatchCore.name else None
+            budget = training_budget(self._backbone.device, self._memory_gib)
+            plan = MemoryPlan.of(len(normal), len(anomalous), shape, ratio, budget)
+            log.info("memory: %s", plan)
+            self._progress(f"Memory: {plan}. Embedding normal images", 0)
+            return plan
+
+        images = self._images(normal, size, labels, "Embedding normal images", references)
+        normals = Normals.gather(self._backbone, images, len(normal), planned, recipe.coreset_ratio, recipe.seed)
+        if anomalous:
+            images = self._images(anomalous, size, labels, "Embedding anomalous images", references, masks)
+            anomalies = embed_all(self._backbone, images, len(anomalous))
+        else:
+            anomalies = normals.patches.new_empty(0, *normals.patches.shape[1:])
         inspector = fit_inspector(
             self._backbone,
-            self._recipe(),
-            normals.patches,
-            anomalies.patches,
-            torch.stack(anomalies.masks) if labels else None,
+            recipe,
+            normals,
+            anomalies,
+            torch.stack(masks) if labels and masks else None,
             labels.of_model if labels else {},
             size,
             lambda phase, fraction: self._progress(phase.capitalize(), fraction),
         )
-        return inspector, torch.stack(normals.references + anomalies.references)
+        return inspector, torch.stack(references)
 
     def _recipe(self) -> Recipe:
         options = self._options
         alarms = None if options.max_false_alarms is None else options.max_false_alarms / 1000
         return Recipe(options.detector, options.coreset_ratio, options.seed, alarms)
 
-    def _embed(self, samples: Sequence[Sample], size: tuple[int, int], labels: Labels | None, phase: str) -> _Embedded:
-        made = _Embedded()
-        if not samples:
-            return made
-
-        def images() -> Iterator[Tensor]:
-            done = 0
-            for batch in _batches(self._reading.prepared(samples, size, labels)):
+    def _images(
+        self,
+        samples: Sequence[Sample],
+        size: tuple[int, int],
+        labels: Labels | None,
+        phase: str,
+        references: list[Tensor],
+        masks: list[Tensor] | None = None,
+    ) -> Iterator[Tensor]:
+        """Batches of the samples; the first few images are added to `references`, all masks to `masks`."""
+        done = 0
+        for batch in _batches(self._reading.prepared(samples, size, labels)):
+            references += [item.image for item in batch][: max(0, _REFERENCES - done)]
+            if masks is not None:
                 empty = torch.zeros(size, dtype=torch.uint8)
-                made.masks += [empty if item.mask is None else item.mask for item in batch]
-                made.references += [item.image for item in batch][: _REFERENCES - len(made.references)]
-                done += len(batch)
-                self._progress(phase, done / len(samples))
-                yield torch.stack([item.image for item in batch])
-
-        limit = int(available_memory() * _MEMORY_SHARE)
-        made.patches = embed_all(self._backbone, images(), len(samples), limit_bytes=limit)
-        return made
+                masks += [empty if item.mask is None else item.mask for item in batch]
+            done += len(batch)
+            self._progress(phase, done / len(samples))
+            yield torch.stack([item.image for item in batch])
 
     def _judge(
         self, inspector: Inspector, test: Sequence[Sample], labels: Labels | None

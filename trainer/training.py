@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 from gpu import artefact
 from gpu.backbone import load_backbone, resolve_backbone
 from gpu.device import deterministic, select_device
-from gpu.fitting import MemoryNeeded
+from gpu.memory_plan import MemoryNeeded
 from gpu.weights import WeightsError
 from storage import messages
 from storage.artefacts import put_artefact
@@ -126,7 +126,7 @@ def _fit(job: Job, stores: Stores, model: Model, train: list[Sample], test: list
     log.info("job %s: %d + %d images, %s on %s, %s", job.id, len(train), len(test), name, device, options)
     reading = Reading(stores.objects, [*train, *test], settings, progress)
     with deterministic(options.seed):
-        return Fitting(reading, backbone, options, progress).fit(train, test)
+        return Fitting(reading, backbone, options, progress, settings.training_memory_gib).fit(train, test)
 
 
 def _patiently(stores: Stores, model: Model, put: Callable[[], Stored]) -> Stored:

@@ -6,8 +6,10 @@ from texture import SIZE, render
 from torch import Tensor
 
 from gpu.backbone import Backbone, load_backbone
-from gpu.fitting import Recipe, embed_all, fit_inspector
+from gpu.fitting import Recipe, fit_inspector
 from gpu.inspection import Inspector
+from gpu.normals import Normals
+from gpu.patch_embedding import embed_all
 
 
 @pytest.fixture(scope="session")
@@ -26,4 +28,5 @@ def inspector(request: pytest.FixtureRequest, backbone: Backbone, patches: Tenso
     images, masks = render(6, 2, spot=True)
     anomalies = embed_all(backbone, [images], 6)
     recipe = Recipe(request.param, coreset_ratio=0.05)
-    return fit_inspector(backbone, recipe, patches, anomalies, masks, {"spot": "#23A436"}, SIZE, lambda *_: None)
+    normals, labels = Normals.whole(patches, recipe.seed), {"spot": "#23A436"}
+    return fit_inspector(backbone, recipe, normals, anomalies, masks, labels, SIZE, lambda *_: None)

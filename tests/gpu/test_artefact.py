@@ -10,8 +10,10 @@ from torch import Tensor
 
 from gpu.artefact import ArtefactError, load, read_header, save
 from gpu.backbone import Backbone, load_backbone
-from gpu.fitting import Recipe, embed_all, fit_inspector
+from gpu.fitting import Recipe, fit_inspector
 from gpu.inspection import Inspector, References, SelfTestError
+from gpu.normals import Normals
+from gpu.patch_embedding import embed_all
 
 
 def unused(_phase: str, _fraction: float) -> None:
@@ -93,9 +95,9 @@ def test_a_loaded_artefact_scores_the_same(inspector: Inspector) -> None:
 
 @pytest.mark.parametrize("name", ["patchcore", "padim"])
 def test_the_same_seed_gives_the_same_bytes(name: str, backbone: Backbone, patches: Tensor) -> None:
-    recipe, none = Recipe(name, coreset_ratio=0.05, seed=3), patches[:0]
+    recipe, none, normals = Recipe(name, coreset_ratio=0.05, seed=3), patches[:0], Normals.whole(patches, 3)
     made = [
-        save(fit_inspector(backbone, recipe, patches, none, None, {}, SIZE, unused), render(2, 5)[0], "1")
+        save(fit_inspector(backbone, recipe, normals, none, None, {}, SIZE, unused), render(2, 5)[0], "1")
         for _ in range(2)
     ]
     assert made[0] == made[1]
@@ -141,9 +143,8 @@ def test_damaged_artefacts_are_refused(inspector: Inspector) -> None:
 
 def test_training_without_anomalies_or_masks(backbone: Backbone, patches: Tensor) -> None:
     phases: list[tuple[str, float]] = []
-    inspector = fit_inspector(
-        backbone, Recipe(coreset_ratio=0.05), patches, patches[:0], None, {}, SIZE, lambda *p: phases.append(p)
-    )
+    recipe, normals = Recipe(coreset_ratio=0.05), Normals.whole(patches, 0)
+    inspector = fit_inspector(backbone, recipe, normals, patches[:0], None, {}, SIZE, lambda *p: phases.append(p))
     assert [p for p in phases if p[0] == "calibrating"] == [("calibrating", (f + 1) / 5) for f in range(5)]
     assert inspector.discriminator is None
     assert phases[-1] == ("fitting", 1.0)
@@ -154,6 +155,7 @@ def test_training_without_anomalies_or_masks(backbone: Backbone, patches: Tensor
 
 def test_two_normal_images_are_the_least(backbone: Backbone) -> None:
     few = embed_all(backbone, [render(2, 1)[0]], 2)
-    assert fit_inspector(backbone, Recipe(), few, few[:0], None, {}, SIZE, unused).calibration.threshold > 0
+    made = fit_inspector(backbone, Recipe(), Normals.whole(few, 0), few[:0], None, {}, SIZE, unused)
+    assert made.calibration.threshold > 0
     with pytest.raises(ValueError, match="at least two normal images, not 1"):
-        fit_inspector(backbone, Recipe(), few[:1], few[:0], None, {}, SIZE, unused)
+        Normals.whole(few[:1], 0)

@@ -8,8 +8,10 @@ from torch import Tensor
 from gpu.artefact import load, save
 from gpu.backbone import Backbone, load_backbone
 from gpu.discriminator import Discriminator, describe
-from gpu.fitting import Recipe, embed_all, fit_inspector
+from gpu.fitting import Recipe, fit_inspector
 from gpu.inspection import Inspector
+from gpu.normals import Normals
+from gpu.patch_embedding import embed_all
 
 
 def two_kinds(n: int, m: int, apart: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -79,7 +81,8 @@ def test_one_image_of_a_kind_is_refused() -> None:
 def test_a_detector_that_errs_is_helped_and_the_lesson_is_stored(backbone: Backbone, patches: Tensor) -> None:
     images = render(10, 2, spot=True)[0]
     anomalies = embed_all(backbone, [images], 10)
-    fitted = fit_inspector(backbone, Recipe(coreset_ratio=0.05), patches, anomalies, None, {}, SIZE, lambda *_: None)
+    recipe, normals = Recipe(coreset_ratio=0.05), Normals.whole(patches, 0)
+    fitted = fit_inspector(backbone, recipe, normals, anomalies, None, {}, SIZE, lambda *_: None)
     plain = Inspector(backbone, fitted.detector, fitted.calibration, SIZE)
     taught = Discriminator.fit(describe(patches), describe(anomalies), torch.ones(len(patches)), torch.ones(10))
     assert taught is not None

@@ -17,6 +17,7 @@ from gpu.backbone import Backbone, load_backbone
 from gpu.explanation import Box, Source, explain
 from gpu.fitting import Recipe, fit_inspector
 from gpu.inspection import Inspector
+from gpu.normals import Normals
 from gpu.padim import PaDiM
 from gpu.patch_embedding import embed
 from gpu.patchcore import PatchCore
@@ -121,7 +122,7 @@ def test_an_anomalous_image_is_explained_and_a_normal_one_needs_no_explanation(i
 
 def test_what_is_explained_survives_the_artefact(backbone: Backbone, patches: Tensor) -> None:
     recipe = Recipe(coreset_ratio=0.05)
-    made = fit_inspector(backbone, recipe, patches, patches[:0], None, {}, SIZE, lambda *_: None)
+    made = fit_inspector(backbone, recipe, Normals.whole(patches, 0), patches[:0], None, {}, SIZE, lambda *_: None)
     made.sources = SOURCES
     images = render(2, 6, spot=True)[0]
     data = save(made, images, "1")

@@ -1,21 +1,17 @@
 """Patch embeddings, anomaly maps, and the device they are made on."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 import torch
 from scipy import ndimage
 from texture import SIZE, render
-from torch import Tensor
 from torch.nn import functional
 
 from gpu.anomaly_map import anomaly_map
 from gpu.backbone import Backbone, load_backbone
 from gpu.device import deterministic, select_device
-from gpu.fitting import MemoryNeeded, embed_all
 from gpu.images import normalise
-from gpu.patch_embedding import embed
+from gpu.patch_embedding import embed, embed_all
 
 
 def test_one_patch_per_eight_pixels(backbone: Backbone) -> None:
@@ -46,23 +42,11 @@ def test_layers_are_chosen_by_name() -> None:
 def test_all_batches_fill_one_buffer(backbone: Backbone) -> None:
     images = render(5, 0)[0]
     found = embed_all(backbone, torch.split(images, 2), 5)
-    torch.testing.assert_close(found, embed(backbone, images), rtol=1e-4, atol=1e-5)
+    assert found.dtype == torch.float16
+    torch.testing.assert_close(found.float(), embed(backbone, images), rtol=1e-3, atol=1e-5)
     for count in (4, 6):
         with pytest.raises(ValueError, match=str(count)):
             embed_all(backbone, torch.split(images, 2), count)
-
-
-def test_too_little_memory_is_said_before_it_is_taken(backbone: Backbone) -> None:
-    taken: list[int] = []
-
-    def batches() -> Iterator[Tensor]:
-        for i in range(1000):
-            taken.append(i)
-            yield render(1, i)[0]
-
-    with pytest.raises(MemoryNeeded, match=r"1,000,000 images of 128 × 96 pixels needs 217\.4 GiB .* 1\.0 GiB"):
-        embed_all(backbone, batches(), 1_000_000, limit_bytes=2**30)
-    assert taken == [0]
 
 
 def test_an_anomaly_map_is_upsampled_and_blurred() -> None:

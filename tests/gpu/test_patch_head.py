@@ -7,8 +7,8 @@ from torch import Tensor
 from gpu.artefact import load, save
 from gpu.backbone import Backbone, load_backbone
 from gpu.calibration import Calibration
-from gpu.fitting import embed_all
 from gpu.inspection import Inspector
+from gpu.patch_embedding import embed_all
 from gpu.patch_head import PatchHead, raised
 from gpu.patchcore import PatchCore
 

@@ -1,0 +1,111 @@
+"""What a training will hold in memory, decided before it holds it."""
+
+from dataclasses import dataclass
+from typing import Self
+
+_SELECTED = 128 * 4  # bytes of a projected patch
+_BOUNDS = 24  # bytes a patch of the selection's own: norm, bound, picks known, and a copy of the bounds to sort
+_NEIGHBOURHOOD = 8 * 8  # bytes of a bank row's stored neighbours
+_HALF, _SINGLE = 2, 4  # bytes of a number
+_OVERSAMPLING = 2  # rows a coreset of a part has for each that the bank takes: the merged bank covers nearly as well
+_MOST_HELD = 1000  # images that stay entire where not all can: a threshold needs no more, all others only fill the bank
+_FEWEST_HELD, _FEWEST_REDUCED = 50, 10  # images
+
+
+class MemoryNeeded(Exception):
+    """The training needs more memory than it may take; the message says how much and what to do."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Bytes that a training may take: of the machine's memory, and of the GPU's, None where it computes on the CPU."""
+
+    memory: int
+    device_memory: int | None = None
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Patch embeddings of an image: `cells` of `width` numbers."""
+
+    cells: int
+    width: int
+
+    @property
+    def embedded(self) -> int:
+        """Bytes of the embeddings, in half precision."""
+        return self.cells * self.width * _HALF
+
+    @property
+    def selected(self) -> int:
+        """Bytes that the selection of a coreset needs beside them."""
+        return self.cells * (min(self.width * _SINGLE, _SELECTED) + _BOUNDS)
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """How many of the normal images are `held`, with all their patches, and how many are reduced at a time.
+
+    `block` is 0 where all are held, or where the detector learns from those held alone. `needed` are bytes of `budget`.
+    """
+
+    images: int
+    held: int
+    block: int
+    needed: int
+    budget: int
+
+    def __str__(self) -> str:
+        memory = f"{_gib(self.needed)} of {_gib(self.budget)} GiB for patch embeddings"
+        if self.held == self.images:
+            return f"{memory}, all {self.images:,} normal images at once"
+        if self.block:
+            return f"{memory}, {self.images:,} normal images in parts of {self.block:,}"
+        return f"{memory}, {self.held:,} of {self.images:,} normal images"
+
+    @classmethod
+    def of(cls, images: int, anomalies: int, shape: Shape, ratio: float | None, budget: Budget) -> Self:
+        """The plan for so many normal images and anomalies, and a bank of `ratio` of the patches (None: no bank).
+
+        All images are held where they fit. Otherwise a bank is made of coresets of parts, and a detector without a bank
+        learns from as many images as fit. Raises MemoryNeeded where that is too few.
+        """
+        per_row = (_SINGLE + _HALF) * shape.width + _NEIGHBOURHOOD
+        bank = 0 if ratio is None else round(ratio * images * shape.cells) * per_row
+        fixed = anomalies * shape.embedded + bank
+        selected = 0 if ratio is None else shape.selected
+        whole = fixed + images * (shape.embedded + selected)
+        device = budget.memory if budget.device_memory is None else budget.device_memory
+        device_left = device - bank
+        if whole <= budget.memory and images * selected <= device_left:
+            return cls(images, images, 0, whole, budget.memory)
+        if ratio is None:
+            held = (budget.memory - fixed) // shape.embedded
+            if held < _FEWEST_HELD:
+                raise _needed(whole, images, budget.memory)
+            return cls(images, held, 0, fixed + held * shape.embedded, budget.memory)
+        parts = images * round(rows_of_part(ratio, shape.cells) * (shape.width * _HALF + shape.selected / shape.cells))
+        left = budget.memory - fixed - parts
+        held = min(images, _MOST_HELD, left // 2 // shape.embedded)
+        block = min(images, (left - held * shape.embedded) // (shape.embedded + selected), device_left // selected)
+        if held < _FEWEST_HELD or block < _FEWEST_REDUCED:
+            raise _needed(fixed + parts + 2 * _FEWEST_HELD * shape.embedded, images, budget.memory)
+        needed = fixed + parts + held * shape.embedded + block * (shape.embedded + selected)
+        return cls(images, held, block, needed, budget.memory)
+
+
+def rows_of_part(ratio: float, cells: int) -> float:
+    """How many patches of an image, on average, stay in the coreset of its part."""
+    return min(1.0, _OVERSAMPLING * ratio) * cells
+
+
+def _needed(needed: int, images: int, budget: int) -> MemoryNeeded:
+    return MemoryNeeded(
+        f"Training on {images:,} normal images needs {_gib(needed)} GiB of memory for their patch embeddings; it may "
+        f"take {_gib(budget)}. Choose a smaller vigil:image-size or vigil:coreset-ratio, use fewer training images, or "
+        "let it have more: VIGIL_TRAINING_MEMORY_GIB, or a machine with more memory."
+    )
+
+
+def _gib(size: int) -> str:
+    return f"{size / 2**30:,.1f}"
