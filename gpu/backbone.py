@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from gpu.vigil_network import WIDTHS, VigilNetwork
+from gpu.vigil_network import CHANNELS, VigilNetwork
 from gpu.weights import WeightsError, download_weights, file_name, find_weights, load_weights
 
 _PREFERRED = "wide_resnet50_2"  # PatchCore's own choice of backbone
@@ -38,7 +38,7 @@ class _Architecture:
 _RESNET_STEM = ("conv1", "bn1", "relu", "maxpool")
 _MIDDLE = ("layer2", "layer3")  # PatchCore §4.1: neither too generic nor too close to ImageNet's classes
 _ARCHITECTURES = {
-    **{name: _Architecture(partial(VigilNetwork, widths), ("stem",), STAGES) for name, widths in WIDTHS.items()},
+    **{name: _Architecture(partial(VigilNetwork, of), ("stem",), STAGES) for name, of in CHANNELS.items()},
     "resnet18": _Architecture(_resnet("resnet18"), _RESNET_STEM, _MIDDLE),
     "resnet34": _Architecture(_resnet("resnet34"), _RESNET_STEM, _MIDDLE),
     "resnet50": _Architecture(_resnet("resnet50"), _RESNET_STEM, _MIDDLE),
@@ -60,6 +60,8 @@ class Backbone(nn.Module):
         deepest = max(STAGES.index(layer) for layer in layers)
         self.stem = nn.Sequential(*(network.get_submodule(child) for child in stem))
         self.stages = nn.ModuleDict({stage: network.get_submodule(stage) for stage in STAGES[: deepest + 1]})
+        outputs = network.outputs if isinstance(network, VigilNetwork) else nn.ModuleDict()
+        self.outputs = nn.ModuleDict({layer: outputs[layer] for layer in layers if layer in outputs})
         self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
     @property
@@ -71,7 +73,9 @@ class Backbone(nn.Module):
     def forward(self, images: Tensor) -> list[Tensor]:
         x, maps = self.stem(images), {}
         for stage, network in self.stages.items():
-            x = maps[stage] = network(x)
+            x = network(x)
+            if stage in self.layers:
+                maps[stage] = self.outputs[stage](x) if stage in self.outputs else x
         return [maps[layer] for layer in self.layers]
 
 

@@ -62,7 +62,7 @@ class _Selection:
         tau = float(torch.kthvalue(self.bound, n - _GROUP + 1).values) if n > _GROUP else -1.0
         near = (self.bound >= tau).nonzero().squeeze(1)
         stale = near[(self.folded[near] < self.count) & (self.bound[near] > 0)]
-        for part in stale[self.folded[stale].argsort()].split(_PART):
+        for part in torch.split(stale[self.folded[stale].argsort()], _PART):
             if not len(part):
                 continue  # an empty tensor is split into one empty part
             low = int(self.folded[part[0]])
@@ -141,7 +141,7 @@ class _Replay:
         selection.keep(near, self._bound[:size])
 
     def _capture(self) -> Callable[[], None]:
-        side = torch.cuda.Stream()
+        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             self._steps()  # loads all that a capture must not load
@@ -186,7 +186,7 @@ def project(
         matrix = drawn.div_(_DIMENSIONS**0.5).to(device)
     points = torch.empty(len(images) * cells, min(width, _DIMENSIONS), device=device)
     done = 0
-    for part in images.split(max(1, _ROWS // cells)):
+    for part in torch.split(images, max(1, _ROWS // cells)):
         taken = rows[part].flatten(0, 1).to(device).float()
         points[done : done + len(taken)] = taken if matrix is None else taken @ matrix
         done += len(taken)

@@ -12,6 +12,7 @@ from gpu.cross_validation import FOLDS, Floats, Kinds, choose_strength, fold_of,
 _PENALTY = 10.0  # scikit-learn's C: descriptors are standardised, so the usual range of 1 to 100 holds for all data
 _STRENGTHS = (0.5, 1.0, 2.0)  # of its evidence against the detector's; cross-validation chooses
 _SMALLEST = 1e-6  # deviation by which anything is divided
+_LEAST_VARYING = 0.01  # of the mean deviation: rounding alone moves a number that never varied, and is not to count
 _MOST_NORMALS = 2000  # learned from; the time grows with the square of their number
 
 
@@ -106,7 +107,8 @@ class _Machine:
         if len(kept) > _MOST_NORMALS:
             kept = np.sort(np.random.default_rng(seed).permutation(kept)[:_MOST_NORMALS])
         rows = np.concatenate((kept, np.flatnonzero(y == 1)))
-        mean, deviation = x[rows].mean(axis=0), x[rows].std(axis=0) + _SMALLEST
+        mean, deviation = x[rows].mean(axis=0), x[rows].std(axis=0)
+        deviation += _LEAST_VARYING * deviation.mean() + _SMALLEST
         machine = SVC(C=_PENALTY, gamma=1 / x.shape[1], class_weight="balanced")
         machine.fit((x[rows] - mean) / deviation, y[rows])
         return cls(mean, deviation, machine.support_vectors_, machine.dual_coef_[0], float(machine.intercept_[0]))

@@ -119,7 +119,7 @@ class _Gathering:
     def _reduce(self) -> None:
         """The images in the block go into the coresets of their folds, and make room."""
         folds = self.fold[self._from : self.done]
-        for fold in folds.unique().tolist():
+        for fold in sorted(set(folds.tolist())):
             members = (folds == fold).nonzero().squeeze(1)
             cells = self._block.shape[1] * self._block.shape[2]
             picks = max(1, round(rows_of_part(self._ratio, cells) * len(members)))

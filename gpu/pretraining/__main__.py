@@ -20,7 +20,7 @@ from gpu.pretraining.objectives import Agreement, Imitation, Objective
 from gpu.pretraining.pretrainer import Moment, Plan, PlanMismatch, Pretrainer, code_version, kept_steps, save_weights
 from gpu.weights import WeightsError
 
-_IMAGES, _BATCH, _STEPS = 3000, 24, 7000  # of the weights that come with Vigil
+_IMAGES, _BATCH, _STEPS, _REFINING = 3000, 24, 8600, 1600  # of the weights that come with Vigil
 _LICENCE = "BSD-3-Clause"  # of torchvision, whose weights the teachers are
 _PACE_STEPS = 30  # timed to find how many steps fit into the minutes
 
@@ -50,10 +50,11 @@ def main(
     rendered = render_images(images, seed, folder / f"images-{seed}-{images}.npy", _tell_rendering)
     crops = Crops(rendered, seed, batch, device)
     objective: Objective = Imitation(teachers, crops) if teachers else Agreement(crops)
-    plan = Plan(tuple(student or ["vigil-s", "vigil-m"]), tuple(t.name for t in teachers), seed, images, batch, _STEPS)
+    names = tuple(student or ["vigil-s", "vigil-m"])
+    plan = Plan(names, tuple(t.name for t in teachers), seed, images, batch, _STEPS, _REFINING)
     try:
         steps = kept_steps(folder) or (_STEPS if minutes is None else _steps(plan, minutes, objective, folder, device))
-        plan = replace(plan, steps=steps)
+        plan = replace(plan, steps=steps, refining=round(steps * _REFINING / _STEPS))
         pretrainer = Pretrainer(plan, objective, folder, device)
     except PlanMismatch as error:
         raise typer.BadParameter(str(error)) from error

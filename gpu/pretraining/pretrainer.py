@@ -20,10 +20,11 @@ from torch.optim import AdamW
 from gpu.backbone import STAGES
 from gpu.patch_embedding import STRIDE, to_grid
 from gpu.pretraining.objectives import Objective
-from gpu.vigil_network import WIDTHS, VigilNetwork
+from gpu.vigil_network import CHANNELS, VigilNetwork
 
 _RATE = 2e-3  # the highest learning rate, for 24 crops a batch; reached after the warm-up, followed by half a cosine
-_WARM_UP = 200  # steps
+_REFINING_RATE = 1e-3
+_WARM_UP, _REFINING_WARM_UP = 200, 100  # steps
 _KEEP_SECONDS = 120  # between two checkpoints
 _CALIBRATION = 16  # batches from which the scale of the stages is taken
 _SMOOTHING = 0.02  # of the reported losses
@@ -36,7 +37,10 @@ class PlanMismatch(Exception):
 
 @dataclass(frozen=True)
 class Plan:
-    """All that decides what comes out. `images` are rendered, `batch` counts crops of 128 pixels."""
+    """All that decides what comes out. `images` are rendered, `batch` counts crops of 128 pixels.
+
+    The last `refining` of all `steps` begin with a warm-up anew and weigh what is learned as a distance weighs it.
+    """
 
     students: tuple[str, ...]
     teachers: tuple[str, ...]  # none: the students learn from agreement alone
@@ -44,6 +48,7 @@ class Plan:
     images: int
     batch: int
     steps: int
+    refining: int
 
 
 @dataclass(frozen=True)
@@ -62,8 +67,8 @@ class _Student:
     def __init__(self, name: str, objective: Objective, plan: Plan, device: torch.device) -> None:
         self.name = name
         torch.manual_seed(plan.seed)
-        self.network = VigilNetwork(WIDTHS[name])
-        self.head = objective.head(self.network.widths)
+        self.network = VigilNetwork(CHANNELS[name])
+        self.head = objective.head(CHANNELS[name])
         self.both = nn.ModuleDict({"network": self.network, "head": self.head})
         self.both.to(device).to(memory_format=torch.channels_last)
         decayed = [p for p in self.both.parameters() if p.ndim > 1]
@@ -72,11 +77,13 @@ class _Student:
         self.optimiser = AdamW(groups, lr=0.0, fused=device.type == "cuda")
         self.losses = torch.zeros(len(STAGES), device=device)
 
-    def learn(self, objective: Objective, crops: Tensor, wanted: list[Tensor], rate: float, *, first: bool) -> None:
+    def learn(
+        self, objective: Objective, crops: Tensor, wanted: list[Tensor], rate: float, *, refining: bool, first: bool
+    ) -> None:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         with torch.autocast(crops.device.type, torch.bfloat16):
-            losses = objective.losses(self.head, self.network(crops), wanted)
+            losses = objective.losses(self.head, self.network(crops), wanted, refining=refining)
         self.optimiser.zero_grad()
         torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
         self.optimiser.step()
@@ -141,10 +148,15 @@ class Pretrainer:
         """One step: the batch of this number, for every student."""
         with torch.no_grad():
             crops, wanted = self._objective.batch(self._step)
-        warm = min(1.0, (self._step + 1) / _WARM_UP)
-        rate = _RATE * warm * (0.5 + 0.5 * math.cos(math.pi * self._step / self.plan.steps)) + 1e-6
+        before = self.plan.steps - self.plan.refining
+        refining = self._step >= before
+        if refining:
+            rate = _rate(_REFINING_RATE, self._step - before, self.plan.refining, _REFINING_WARM_UP)
+        else:
+            rate = _rate(_RATE, self._step, before, _WARM_UP)
+        first = self._step in (0, before)
         for student in self._students:
-            student.learn(self._objective, crops, wanted, rate, first=self._step == 0)
+            student.learn(self._objective, crops, wanted, rate, refining=refining, first=first)
         self._step += 1
         self._crops += len(crops)
 
@@ -163,6 +175,7 @@ class Pretrainer:
         """
         student = next(student for student in self._students if student.name == name)
         network = copy.deepcopy(student.network).eval()
+        self._objective.finish(network)
         pooled: list[list[Tensor]] = [[] for _ in STAGES]
         for number in range(_CALIBRATION):
             crops, _ = self._objective.batch(number)
@@ -191,6 +204,11 @@ class Pretrainer:
         for student in self._students:
             student.restore(tensors)
         self._step, self._crops, self._seconds = where["step"], where["crops"], where["seconds"]
+
+
+def _rate(highest: float, step: int, steps: int, warm_up: int) -> float:
+    warm = min(1.0, (step + 1) / warm_up)
+    return highest * warm * (0.5 + 0.5 * math.cos(math.pi * step / steps)) + 1e-6
 
 
 def kept_steps(folder: Path) -> int | None:

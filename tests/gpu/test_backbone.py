@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from texture import SHARED
 
 from gpu.backbone import Backbone, backbone_names, load_backbone, resolve_backbone
-from gpu.vigil_network import WIDTHS, VigilNetwork
+from gpu.vigil_network import CHANNELS, VigilNetwork
 from gpu.weights import WeightsError, file_name, find_weights, load_weights
 
 
@@ -43,7 +43,7 @@ def test_a_backbone_computes_what_torchvision_does(tmp_path: Path, resnet18: dic
     torch.testing.assert_close(found, [second, third], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", [name for name in backbone_names() if name not in WIDTHS])
+@pytest.mark.parametrize("name", [name for name in backbone_names() if name not in CHANNELS])
 def test_every_architecture_builds_cut_after_its_last_layer(name: str, tmp_path: Path) -> None:
     with torch.device("meta"):
         shapes = torchvision.models.get_model(name).state_dict()
@@ -120,9 +120,10 @@ def test_the_development_weights_load() -> None:
     assert load_backbone("resnet18", folder).digest.startswith("a6a01fd2")
 
 
-def test_a_networks_stages_can_be_rescaled() -> None:
+@pytest.mark.parametrize("name", CHANNELS)
+def test_a_networks_stages_can_be_rescaled(name: str) -> None:
     torch.manual_seed(0)
-    network = VigilNetwork(WIDTHS["vigil-s"])
+    network = VigilNetwork(CHANNELS[name])
     for norm in (module for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d)):
         torch.nn.init.uniform_(norm.weight, 0.5, 1.5)
         torch.nn.init.normal_(norm.bias)
