@@ -200,9 +200,9 @@ def _scoring(figures: Figures) -> str:
 def _memory(figures: Figures) -> str:
     rows = []
     for run in figures["runs"]:
-        budget = "none set" if run["budget"] is None else f"{run['budget']:g} GiB"
+        budget = f"{run['budget']:.1f} GiB" if run["bounded"] else f"none ({run['budget']:.1f} GiB are free)"
         if "refused" in run:
-            rows.append([f"{run['images']:,}", budget, "–", "–", "–", "–", f"refused: {run['refused']}"])
+            rows.append([f"{run['images']:,}", budget, *"–––––", f"refused: {run['refused']}"])
             continue
         over = (run["peak"] - run["empty"]) / _GIB
         rows.append(
@@ -210,10 +210,11 @@ def _memory(figures: Figures) -> str:
                 f"{run['images']:,}",
                 budget,
                 f"{over:.2f}",
-                "–" if run["budget"] is None else "yes" if over <= run["budget"] else "no",
+                ("yes" if over <= run["budget"] else "no") if run["bounded"] else "–",
                 f"{run['wall']:,.0f}",
                 f"{run['cpu'] - run['making']:,.0f}",
                 f"{run['auroc']:.4f}",
+                run["plan"],
             ]
         )
     return (
@@ -221,7 +222,8 @@ def _memory(figures: Figures) -> str:
         f"{figures['size']}, {100 * figures['ratio']:g} % of the patches kept, {figures['tests']} images judged. The "
         "CPU time is without that of making the images, the wall time with it.\n\n"
         + _table(
-            ["images", "budget", "peak RSS over the empty worker, GiB", "within", "wall s", "CPU s", "AUROC"], rows
+            ["images", "budget", "peak RSS over the empty worker, GiB", "within", "wall s", "CPU s", "AUROC", "plan"],
+            rows,
         )
     )
 
