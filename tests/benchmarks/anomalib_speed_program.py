@@ -4,6 +4,7 @@
 """
 
 import os
+import shutil
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -85,7 +86,7 @@ def training(job: dict[str, Any]) -> dict[str, Any]:
     used = meter.read()
     if job.get("model"):
         made = engine.export(module, "torch", export_root=Path.cwd())
-        Path(made).rename(job["model"])
+        shutil.move(made, job["model"])
     module.eval()
     scores = []
     with torch.no_grad():
