@@ -142,3 +142,43 @@ def test_the_page_is_written_from_all_parts_that_were_measured(tmp_path: Path) -
     write_report(report)
     assert "| 1 | 10.0 |" not in report.read_text()
     assert set(json.loads(report.with_suffix(".json").read_text())) == {"neighbours", "scoring"}
+
+
+def test_what_is_required_stands_beside_what_was_measured(tmp_path: Path) -> None:
+    report = tmp_path / "speed.md"
+    about = {"machine": "a machine", "ended": "today", "load": 0.1, "data": "plates", "scale": {"rounds": 1}}
+    shape = {"side": 1024, "size": 256, "ratio": 0.01}
+    bank = {"ratio": 0.01, "picks": 1638, "ours_ms": [1.0], "ours_projection_s": 0.5, "plain_ms": 27.0}
+    theirs = {"baseline_ms": [130.0], "baseline_picks": 60, "baseline_dimensions": 296}
+    banks = [bank | theirs | {"compared": 1638, "agreed": 1638}, bank | theirs | {"compared": 3000, "agreed": 12}]
+    patches = {"points": 163_840, "images": 160, "dimensions": 384}
+    keep(report, "coreset", about | {"figures": patches | {"banks": banks}})
+    ours = [{"wall": 10.0, "cpu": 8.0, "peak": 600 << 20, "auroc": auroc} for auroc in (0.80, 0.82)]
+    other = [
+        {"wall": 60.0, "cpu": 56.0, "peak": 1500 << 20, "auroc": 0.80, "versions": {"anomalib": "2", "torch": "3"}}
+    ]
+    phases = {"wall": 9.0, "cpu": 8.0, "phases": {"backbone": 3.0, "coreset": 1.5, "decode": 2.0}}
+    counts = {"images": 90, "evaluated": 20, "good": 150, "bad": 150}
+    trained = shape | counts | {"ours": ours, "baseline": other, "phases": phases}
+    keep(report, "training", about | {"figures": trained})
+    run = {"images": 10_000, "budget": 4.0, "bounded": True}
+    held = run | {"peak": 5 << 30, "empty": 1 << 30, "wall": 500.0, "cpu": 900.0, "making": 100.0, "auroc": 0.9}
+    runs = [held | {"plan": "in parts"}, run | {"bounded": False, "refused": "It needs more."}]
+    keep(report, "memory", about | {"figures": shape | {"tests": 80, "runs": runs}})
+    grown = [
+        {"images": images, "tests": 80, "wall": wall, "phases": {"coreset": apart, "evaluation": 1.0, "backbone": 2.0}}
+        for images, wall, apart in ((50, 7.0, 1.0), (500, 76.0, 20.0))
+    ]
+    keep(report, "growth", about | {"figures": shape | {"tests": 80, "runs": grown}})
+    write_report(report)
+    text = report.read_text()
+    assert "| 1 %, 1,638 picks | 1.000 | 27.0 | 130.0 | 100 × | 130.0 × | yes (1,638 compared) |" in text
+    assert "| no: pick 13 differs (3,000 compared) |" in text
+    assert "anomalib 2 on torch 3" in text
+    assert "| less CPU time | 5 × | 7.0 × |" in text
+    assert "| AUROC | ± 0.002 | +0.0100 |" in text
+    assert "| peak RSS | under 60 % | 40 % |" in text
+    assert "| all else | 4.50 |" in text
+    assert "| 10,000 | 4.0 GiB | 4.00 | yes | 500 | 800 | 0.9000 | in parts |" in text
+    assert "refused: It needs more." in text
+    assert "| wall time per image | within 20 % | 10 % |" in text

@@ -66,7 +66,7 @@ def _coreset(figures: Figures) -> str:
     rows = []
     for bank in figures["banks"]:
         ours, theirs = bank["ours_ms"], bank["baseline_ms"]
-        same = "yes" if bank["agreed"] == bank["compared"] else f"no: from pick {bank['agreed'] + 1:,} on not"
+        same = "yes" if bank["agreed"] == bank["compared"] else f"no: pick {bank['agreed'] + 1:,} differs"
         rows.append(
             [
                 f"{100 * bank['ratio']:g} %, {bank['picks']:,} picks",
