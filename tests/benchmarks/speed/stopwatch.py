@@ -60,7 +60,7 @@ class Stopwatch:
             for function, phase in (
                 (coreset.farthest_first, self._selection),
                 (coreset.project, self._selection),
-                (neighbours.nearest, self._search),
+                (neighbours.nearest, "calibration, search"),
                 (patch_embedding.embed, "backbone"),
             ):
                 stack.enter_context(_replaced(function, self.timed(function, phase, wall)))
@@ -78,9 +78,6 @@ class Stopwatch:
 
     def _selection(self) -> str:
         return "coreset" if self._stage == _FINAL else "calibration, coreset"
-
-    def _search(self) -> str:
-        return "calibration, search"
 
     def _waiting(self, prepared: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
         """The time in which the main thread has nothing to do until the next image is ready."""
