@@ -48,19 +48,23 @@ def fit(job: dict, images: torch.Tensor, device: torch.device) -> torch.nn.Modul
         module = Patchcore(backbone="resnet18", pre_trained=False, evaluator=False, visualizer=False, **extra)
     else:
         module = Padim(backbone="resnet18", pre_trained=False, evaluator=False, visualizer=False)
-    weights = Path(job["weights"])
-    safe = weights.suffix == ".safetensors"
-    state = load_file(weights) if safe else torch.load(weights, map_location="cpu", weights_only=True)
-    missing, _ = module.model.feature_extractor.feature_extractor.load_state_dict(state, strict=False)
-    missing = [key for key in missing if not key.endswith("num_batches_tracked")]
-    if missing:
-        sys.exit(f"The weights {weights} do not fit anomalib's ResNet-18; missing are {', '.join(missing[:3])}.")
+    load_backbone(module, Path(job["weights"]))
     module.to(device)
     network = module.model.train()
     for batch in images.split(_BATCH):
         network(normalised(batch, device))
     module.fit()
     return network.eval()
+
+
+def load_backbone(module: torch.nn.Module, weights: Path) -> None:
+    """Put ResNet-18's weights of a file into a detector; ends the program where they do not fit."""
+    safe = weights.suffix == ".safetensors"
+    state = load_file(weights) if safe else torch.load(weights, map_location="cpu", weights_only=True)
+    missing, _ = module.model.feature_extractor.feature_extractor.load_state_dict(state, strict=False)
+    missing = [key for key in missing if not key.endswith("num_batches_tracked")]
+    if missing:
+        sys.exit(f"The weights {weights} do not fit anomalib's ResNet-18; missing are {', '.join(missing[:3])}.")
 
 
 def ask(network: torch.nn.Module, images: torch.Tensor, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:

@@ -49,16 +49,7 @@ class Baseline:
                 "seed": seed,
             }
             (folder / "job.json").write_text(json.dumps(job))
-            # Its selection of patches pins a piece of the heap for each; mapped pieces are given back.
-            own = {
-                "MALLOC_MMAP_THRESHOLD_": "4194304",
-                "HF_HUB_OFFLINE": "1",
-                "TQDM_DISABLE": "1",
-                "PYTHONWARNINGS": "ignore",
-            }
-            # None of this project's packages is to be found in there.
-            environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | own
-            subprocess.run([self._python, _PROGRAM, folder], check=True, env=environment, cwd=folder)
+            subprocess.run([self._python, _PROGRAM, folder], check=True, env=baseline_environment(), cwd=folder)
             answer, told = load_file(folder / "answer.safetensors"), json.loads((folder / "answer.json").read_text())
         self.versions = {"anomalib": f"{told['anomalib']} on torch {told['torch']}"}
         scores = answer["scores"].tolist()
@@ -73,3 +64,15 @@ class Baseline:
             )
             for count, threshold in zip(counts, answer["thresholds"].tolist(), strict=True)
         }
+
+
+def baseline_environment() -> dict[str, str]:
+    """The variables with which anomalib's programs run; none of this project's packages is to be found in there."""
+    own = {
+        # Its selection of patches pins a piece of the heap for each; mapped pieces are given back.
+        "MALLOC_MMAP_THRESHOLD_": "4194304",
+        "HF_HUB_OFFLINE": "1",
+        "TQDM_DISABLE": "1",
+        "PYTHONWARNINGS": "ignore",
+    }
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | own

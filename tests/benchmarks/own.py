@@ -9,14 +9,16 @@ from torch import Tensor
 from gpu.backbone import Backbone, load_backbone
 from gpu.device import deterministic, select_device
 from gpu.inspection import Inspector
+from storage.objects import Objects
 from storage.options import TrainingOptions
 from storage.settings import Settings
 from tests.benchmarks.arrangement import Arrangement
 from tests.benchmarks.datasets import Photo
 from tests.benchmarks.photographs import LIMITS, Photographs, read_image
 from tests.benchmarks.verdicts import Verdicts
-from trainer.fit import Fitting
-from trainer.reading import Reading
+from trainer.dataset import Sample
+from trainer.fit import Fit, Fitting
+from trainer.reading import Progress, Reading
 
 _BATCH = 8
 
@@ -46,10 +48,15 @@ def run_own(arrangement: Arrangement, labelled: int, options: TrainingOptions, w
     )
 
 
-def _train(arrangement: Arrangement, labelled: int, options: TrainingOptions, backbone: Backbone) -> Inspector:
-    shown = [*arrangement.train, *arrangement.labelled[:labelled]]
-    photographs = Photographs(shown)
-    samples = photographs.samples(shown)
+def train(
+    objects: Objects,
+    samples: Sequence[Sample],
+    test: Sequence[Sample],
+    options: TrainingOptions,
+    backbone: Backbone,
+    progress: Progress,
+) -> Fit:
+    """Train as the trainer does, with the settings of the environment; nothing is stored. Raises what it raises."""
     settings = Settings(data_dir=Path("/nonexistent"))  # none of what it keeps is read or written
     settings = settings.model_copy(
         update={
@@ -58,14 +65,20 @@ def _train(arrangement: Arrangement, labelled: int, options: TrainingOptions, ba
             "max_image_side": LIMITS.max_side,
         }
     )
-    reading = Reading(photographs, samples, settings, _silent)
+    reading = Reading(objects, [*samples, *test], settings, progress)
     with deterministic(options.seed):
-        return Fitting(reading, backbone, options, _silent).fit(samples, []).inspector
+        return Fitting(reading, backbone, options, progress).fit(samples, test)
+
+
+def _train(arrangement: Arrangement, labelled: int, options: TrainingOptions, backbone: Backbone) -> Inspector:
+    shown = [*arrangement.train, *arrangement.labelled[:labelled]]
+    photographs = Photographs(shown)
+    return train(photographs, photographs.samples(shown), [], options, backbone, silent).inspector
 
 
 def _prepared(inspector: Inspector, photos: Sequence[Photo]) -> list[Tensor]:
     return [inspector.prepare(read_image(photo)) for photo in photos]
 
 
-def _silent(_phase: str, _fraction: float) -> None:
-    pass
+def silent(_phase: str, _fraction: float) -> None:
+    """For a training of which nobody wants to know how far it is."""
