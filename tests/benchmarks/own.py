@@ -67,7 +67,7 @@ def train(
     )
     reading = Reading(objects, [*samples, *test], settings, progress)
     with deterministic(options.seed):
-        return Fitting(reading, backbone, options, progress).fit(samples, test)
+        return Fitting(reading, backbone, options, progress, settings.training_memory_gib).fit(samples, test)
 
 
 def _train(arrangement: Arrangement, labelled: int, options: TrainingOptions, backbone: Backbone) -> Inspector:

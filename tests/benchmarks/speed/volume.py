@@ -7,7 +7,7 @@ import numpy as np
 import psutil
 
 from gpu.backbone import load_backbone
-from gpu.fitting import MemoryNeeded
+from gpu.memory_plan import MemoryNeeded
 from storage.options import TrainingOptions
 from storage.settings import Settings
 from tests.benchmarks.own import silent, train
