@@ -40,9 +40,9 @@ class Anomalib:
     process: psutil.Process
     bank: int
 
-    def load(self, way: str, images: Sequence[Path], seconds: float, clients: int) -> Load:
+    def load(self, way: str, images: Sequence[Path], seconds: float, clients: int, **more: int) -> Load:
         """Images for one of the WAYS in which its handler can call the model."""
-        return Load(("127.0.0.1", self.port), (WAYS[way],), tuple(map(str, images)), seconds, clients)
+        return Load(("127.0.0.1", self.port), (WAYS[way],), tuple(map(str, images)), seconds, clients, **more)  # type: ignore[arg-type]
 
 
 @contextmanager
