@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-faults test-compose lint lock minio clients backbone bench-backbone bench-quality
+.PHONY: help setup demo test test-faults test-compose lint lock minio clients backbone bench-backbone bench-quality bench-serving
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -74,6 +74,10 @@ bench-quality: $(READY) $(if $(BASELINE),.venv-$(BASELINE)/.ready) ## measure de
 	$(BIN)/python -m tests.benchmarks.quality --data "$(DATA)" --report docs/quality.md --pictures quality-mistakes \
 		$(if $(WEIGHTS),--weights "$(WEIGHTS)") $(if $(BASELINE),--anomalib .venv-$(BASELINE)/bin/python) \
 		$(foreach count,$(ANOMALIES),--anomalies $(count)) $(OPTIONS)
+
+bench-serving: $(READY) $(if $(BASELINE),.venv-$(BASELINE)/.ready) ## measure the service under load, on DATA=folder with ResNet-18 in WEIGHTS=folder, beside BASELINE=anomalib
+	$(BIN)/python -m tests.benchmarks.serving --data "$(DATA)" --weights "$(WEIGHTS)" --report docs/serving.md \
+		$(if $(BASELINE),--anomalib .venv-$(BASELINE)/bin/python) $(OPTIONS)
 
 lint: $(READY) ## check style, types and import rules
 	$(BIN)/ruff check

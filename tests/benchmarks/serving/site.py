@@ -19,7 +19,8 @@ from tests.service import Service, running_service
 PROJECT = "served"
 _TRAINING_SECONDS = 1800.0
 _CREATED = "2026-01-01T00:00:00.000"
-_SCALE_DOWN_SECONDS = "5"  # only for models that may have more units than their least
+# Only for models that may have more units than their least: soon up, soon down.
+QUICK_SCALING = {"VIGIL_SCALE_UP_SECONDS": "0.05", "VIGIL_SCALE_DOWN_SECONDS": "5"}
 
 
 class Site:
@@ -95,7 +96,7 @@ class Site:
 @contextmanager
 def running_site(folder: Path, pictures: Pictures, weights: Path | None, **environment: str) -> Iterator[Site]:
     """A service with the pictures in the data set of its project; stopped at the end."""
-    own = {"VIGIL_SCALE_DOWN_SECONDS": _SCALE_DOWN_SECONDS}
+    own = dict(QUICK_SCALING)
     if weights is not None:
         own["VIGIL_WEIGHTS_DIR"] = str(weights.absolute())
     folder.mkdir()
