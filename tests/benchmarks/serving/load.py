@@ -1,7 +1,6 @@
 """What a load generator is to send, the process that sends it, and what became of it."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+_ROOT = Path(__file__).parents[3]
 _SECONDS_MORE = 90.0  # for what is on its way at the end
 
 
@@ -107,8 +107,7 @@ class Running:
         job, self._answer = (Path(self._folder.name) / name for name in ("job.json", "answer.json"))
         job.write_text(json.dumps(asdict(self._load)))
         module = "tests.benchmarks.serving.generator"
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-        self._process = subprocess.Popen([sys.executable, "-m", module, job, self._answer], env=environment)
+        self._process = subprocess.Popen([sys.executable, "-m", module, job, self._answer], cwd=_ROOT)
         return self
 
     def __exit__(self, *_: object) -> None:
