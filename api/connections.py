@@ -1,7 +1,7 @@
 """Kept-alive HTTP connections to the replicas: one request after the other on each, and nothing that costs time.
 
-A general client (httpx) takes 1 ms of CPU time a request, as much as all else that the API does for a detection. What replicas speak is HTTP/1.1
-with a Content-Length; an answer of another form counts as none.
+A general client (httpx) takes 1 ms of CPU time a request, as much as all else that the API does for a detection. What
+replicas speak is HTTP/1.1 with a Content-Length; an answer of another form counts as none.
 """
 
 import asyncio
