@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-faults test-compose lint lock minio clients backbone bench-backbone bench-quality bench-speed
+.PHONY: help setup demo test test-faults test-compose lint lock minio clients backbone bench-backbone bench-quality bench-speed bench-serving
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -78,6 +78,10 @@ bench-quality: $(READY) $(if $(BASELINE),.venv-$(BASELINE)/.ready) ## measure de
 bench-speed: $(READY) $(if $(BASELINE),.venv-$(BASELINE)/.ready) ## measure time and memory on DATA=folder with ResNet-18 in WEIGHTS=folder, beside BASELINE=anomalib; ONLY=parts
 	$(BIN)/python -m tests.benchmarks.speed --data "$(DATA)" --weights "$(WEIGHTS)" --report docs/speed.md \
 		$(if $(BASELINE),--anomalib .venv-$(BASELINE)/bin/python) $(if $(ONLY),--only $(ONLY)) $(OPTIONS)
+
+bench-serving: $(READY) $(if $(BASELINE),.venv-$(BASELINE)/.ready) ## measure the service under load, on DATA=folder with ResNet-18 in WEIGHTS=folder, beside BASELINE=anomalib
+	$(BIN)/python -m tests.benchmarks.serving --data "$(DATA)" --weights "$(WEIGHTS)" --report docs/serving.md \
+		$(if $(BASELINE),--anomalib .venv-$(BASELINE)/bin/python) $(OPTIONS)
 
 lint: $(READY) ## check style, types and import rules
 	$(BIN)/ruff check

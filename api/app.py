@@ -88,7 +88,7 @@ def create_app(settings: Settings, stores: Stores | None = None) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         yield
-        await replicas.close()
+        replicas.close()
 
     app = FastAPI(
         title="Vigil",

@@ -15,7 +15,6 @@ def main() -> None:
     """Serve until the process is told to stop."""
     die_with_parent()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of every image that is passed to a replica
     settings = Settings()
     try:
         tls.check(settings)

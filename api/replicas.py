@@ -1,22 +1,23 @@
 """HTTP client to the replicas: choose one, call it, and turn its failures into answers for the caller."""
 
 import asyncio
+import json
 import time
 from collections import Counter
 from dataclasses import dataclass
+from http import HTTPStatus
 
-import httpx
 from starlette.concurrency import run_in_threadpool
 
+from api.connections import ConnectionLost, Connections, Response
 from api.errors import ConflictException, InternalServerException, ThrottlingException, ValidationException
 from storage.records import ModelStatus, Serving, Unit
-from storage.replica_call import ANOMALOUS_HEADER, KEEP_ALIVE_SECONDS, TIMING_HEADER, Figures
+from storage.replica_call import ANOMALOUS_HEADER, TIMING_HEADER, Figures
 from storage.stores import Stores
 
 _POLL_SECONDS = 0.2
-_TIMEOUT = httpx.Timeout(60, connect=2)
 _FIGURES_SECONDS = 2.0
-_LIMITS = httpx.Limits(max_connections=None, keepalive_expiry=KEEP_ALIVE_SECONDS)
+_REMEMBERED_SECONDS = 0.25
 
 
 @dataclass(frozen=True)
@@ -35,15 +36,32 @@ class Replicas:
         self._stores = stores
         self._wait, self._most = stores.settings.replica_wait_seconds, stores.settings.replica_queue
         self._in_flight: Counter[str] = Counter()
-        self._client = httpx.AsyncClient(timeout=_TIMEOUT, limits=_LIMITS, trust_env=False)
+        self._connections = Connections()
+        self._found: dict[tuple[str, int | None], tuple[float, Serving]] = {}
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Close all connections."""
-        await self._client.aclose()
+        self._connections.close()
 
     async def find(self, project: str, version: int | None) -> Serving:
-        """The model version that is meant, None the newest, and its replicas. Raises Missing."""
-        return await run_in_threadpool(self._stores.hosting.serving, project, version)
+        """The model version that is meant, None the newest, and its replicas. Raises Missing.
+
+        One that serves is remembered for a moment, so that a stream of images asks the catalogue a few times a second.
+        """
+        asked, name = time.monotonic(), (project, version)
+        found, serving = self._found.get(name, (-_REMEMBERED_SECONDS, None))
+        if serving is not None and asked - found < _REMEMBERED_SECONDS:
+            return serving
+        return await self._find_anew(project, version)
+
+    async def _find_anew(self, project: str, version: int | None) -> Serving:
+        asked, name = time.monotonic(), (project, version)
+        self._found.pop(name, None)
+        serving = await run_in_threadpool(self._stores.hosting.serving, project, version)
+        if serving.status == ModelStatus.HOSTED and serving.replicas:
+            fresh = {key: entry for key, entry in self._found.items() if asked - entry[0] < _REMEMBERED_SECONDS}
+            self._found = {**fresh, name: (asked, serving)}
+        return serving
 
     async def detect(self, serving: Serving, image: bytes, headers: dict[str, str]) -> Answer:
         """A replica's answer. Detection changes nothing, so a replica that dies is replaced by the next.
@@ -65,15 +83,18 @@ class Replicas:
                     retry_after=2,
                 )
             await asyncio.sleep(_POLL_SECONDS)
-            serving = await self.find(serving.project, serving.version)
+            serving = await self._find_anew(serving.project, serving.version)
 
     async def figures(self, unit: Unit) -> Figures | None:
         """How the unit's replica is, or None where it does not tell in time."""
         try:
-            url = f"http://{unit.address}/{unit.replica}/health"
-            response = await self._client.get(url, timeout=_FIGURES_SECONDS)
-            figures: Figures = response.raise_for_status().json()
-        except (httpx.HTTPError, ValueError):
+            response = await self._connections.ask(
+                "GET", str(unit.address), f"/{unit.replica}/health", seconds=_FIGURES_SECONDS
+            )
+            if response.status != HTTPStatus.OK:
+                return None
+            figures: Figures = json.loads(response.body)
+        except (ConnectionLost, ValueError):
             return None
         return figures
 
@@ -85,14 +106,14 @@ class Replicas:
                 full = True
                 continue
             response = await self._call(replica, address, image, headers)
-            if response is None or response.status_code == httpx.codes.MISDIRECTED_REQUEST:
+            if response is None or response.status == HTTPStatus.MISDIRECTED_REQUEST:
                 continue
-            if response.status_code == httpx.codes.OK:
-                is_anomalous = response.headers.get(ANOMALOUS_HEADER) == "true"
-                return Answer(response.content, is_anomalous, response.headers.get(TIMING_HEADER, ""))
-            if response.status_code == httpx.codes.UNPROCESSABLE_ENTITY:
-                raise ValidationException(response.json()["message"])
-            if response.status_code != httpx.codes.SERVICE_UNAVAILABLE:
+            if response.status == HTTPStatus.OK:
+                is_anomalous = response.headers.get(ANOMALOUS_HEADER.lower()) == "true"
+                return Answer(response.body, is_anomalous, response.headers.get(TIMING_HEADER.lower(), ""))
+            if response.status == HTTPStatus.UNPROCESSABLE_ENTITY:
+                raise ValidationException(json.loads(response.body)["message"])
+            if response.status != HTTPStatus.SERVICE_UNAVAILABLE:
                 raise InternalServerException(
                     f"a replica of {name} failed; the log of the inference host says why", retry_after=1
                 )
@@ -103,11 +124,11 @@ class Replicas:
             )
         return None
 
-    async def _call(self, replica: str, address: str, image: bytes, headers: dict[str, str]) -> httpx.Response | None:
+    async def _call(self, replica: str, address: str, image: bytes, headers: dict[str, str]) -> Response | None:
         self._in_flight[replica] += 1
         try:
-            return await self._client.post(f"http://{address}/{replica}/detect", content=image, headers=headers)
-        except httpx.TransportError:
+            return await self._connections.ask("POST", address, f"/{replica}/detect", image, headers)
+        except ConnectionLost:
             return None
         finally:
             self._in_flight[replica] -= 1

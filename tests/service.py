@@ -65,9 +65,14 @@ class Service:
     def kill_tree(self) -> None:
         """Kill -9 of every process at once."""
         assert self._process is not None
-        for process in [psutil.Process(self._process.pid), *self.children()]:
+        for process in self.processes():
             process.kill()
         self._process.wait()
+
+    def processes(self) -> list[psutil.Process]:
+        """`vigil up` and all processes below it."""
+        assert self._process is not None
+        return [psutil.Process(self._process.pid), *self.children()]
 
     def children(self) -> list[psutil.Process]:
         """All processes below `vigil up`."""

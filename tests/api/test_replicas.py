@@ -42,6 +42,24 @@ def dies_in_mid_answer(replica: Replica) -> None:
     replica.close_connection = True
 
 
+def answers_without_a_length(replica: Replica) -> None:
+    replica.send_response(200)
+    replica.end_headers()
+    replica.wfile.write(json.dumps(RESULT).encode())
+    replica.close_connection = True
+
+
+def answers_nonsense(replica: Replica) -> None:
+    replica.wfile.write(b"SSH-2.0-OpenSSH_9.6\r\n\r\n")
+    replica.close_connection = True
+
+
+def answers_without_an_end(replica: Replica) -> None:
+    replica.wfile.write(b"HTTP/1.1 200 OK\r\nx: " + b"x" * 100_000)
+    replica.rfile.read()
+    replica.close_connection = True
+
+
 def test_the_answer_of_a_replica_is_passed_on_byte_for_byte(
     raw: Raw, stores: Stores, project: str, replica: Any
 ) -> None:
@@ -61,7 +79,18 @@ def test_the_client_reads_the_answer(lookout: Any, stores: Stores, project: str,
     assert detect(lookout, project) == RESULT["DetectAnomalyResult"]
 
 
-@pytest.mark.parametrize("bad", [dies_before_the_answer, dies_in_mid_answer, another_model, full])
+UNUSABLE = [
+    dies_before_the_answer,
+    dies_in_mid_answer,
+    another_model,
+    full,
+    answers_without_a_length,
+    answers_nonsense,
+    answers_without_an_end,
+]
+
+
+@pytest.mark.parametrize("bad", UNUSABLE)
 def test_the_next_replica_is_asked_instead(
     lookout: Any, stores: Stores, project: str, replica: Any, bad: Behaviour
 ) -> None:
@@ -77,6 +106,47 @@ def test_the_next_replica_is_asked_where_nobody_listens(
     server = replica(well)
     host(stores, project, "127.0.0.1:1", server)
     assert detect(lookout, project)["IsAnomalous"] is True
+
+
+def test_an_answer_in_pieces_is_put_together(lookout: Any, stores: Stores, project: str, replica: Any) -> None:
+    def in_pieces(request: Replica) -> None:
+        body = json.dumps(RESULT).encode()
+        for piece in (b"HTTP/1.1 200 OK\r\nContent-Le", b"ngth: %d\r\n\r" % len(body), b"\n" + body[:9], body[9:]):
+            request.wfile.write(piece)
+            request.wfile.flush()
+
+    server = replica(in_pieces)
+    host(stores, project, server)
+    for _ in range(2):
+        assert detect(lookout, project) == RESULT["DetectAnomalyResult"]
+    assert len({asked.client_address for asked in server.asked}) == 1
+
+
+def test_a_connection_that_a_replica_has_closed_is_not_used_again(
+    lookout: Any, stores: Stores, project: str, replica: Any
+) -> None:
+    def once(request: Replica) -> None:
+        request.answer(200, RESULT, {"Connection": "close"})
+        request.close_connection = True
+
+    server = replica(once)
+    host(stores, project, server)
+    for _ in range(3):
+        assert detect(lookout, project)["IsAnomalous"] is True
+    assert len({asked.client_address for asked in server.asked}) == 3
+
+
+def test_a_replica_that_takes_the_place_of_another_is_found_at_once(
+    lookout: Any, stores: Stores, project: str, replica: Any
+) -> None:
+    first, second = replica(well), replica(well)
+    host(stores, project, first)
+    detect(lookout, project)
+    first.behaviour = dies_before_the_answer
+    [unit] = [unit for unit in stores.hosting.units() if unit.project == project]
+    stores.hosting.ready(str(unit.host), unit, "new", second.address)
+    assert detect(lookout, project)["IsAnomalous"] is True
+    assert [len(first.asked), len(second.asked)] == [2, 1]
 
 
 def test_all_full_is_throttling_with_a_time_to_wait(lookout: Any, stores: Stores, project: str, replica: Any) -> None:
