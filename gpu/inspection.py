@@ -12,7 +12,6 @@ from gpu.calibration import Calibration
 from gpu.detector import Detector
 from gpu.discriminator import Discriminator
 from gpu.explanation import Region, Source, explain
-from gpu.images import resize
 from gpu.labelling import DefectBank
 from gpu.patch_embedding import embed
 from gpu.patch_head import PatchHead, raised
@@ -75,10 +74,6 @@ class Inspector:
         self.discriminator = discriminator.to(backbone.device) if discriminator else None
         self.patch_head = patch_head.to(backbone.device) if patch_head else None
         self.references, self.sources = references, sources
-
-    def prepare(self, image: Tensor) -> Tensor:
-        """A decoded image uint8 (3, H, W) → uint8 (3, h, w) at the network's input size, on the CPU."""
-        return resize(image, self.input_size)
 
     @torch.no_grad()
     def inspect(self, images: Tensor | Sequence[Tensor], explained: Collection[int] = ()) -> list[Inspection]:

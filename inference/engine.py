@@ -9,7 +9,7 @@ import psutil
 import torch
 from torch import Tensor
 
-from gpu.images import ImageError, ImageLimits, decode
+from gpu.images import ImageError, ImageLimits, prepare
 from gpu.inspection import Inspection, Inspector
 from inference.result import result
 from storage.replica_call import EXPLAIN_MAP
@@ -39,14 +39,14 @@ class Engine:
 
     def decode(self, data: bytes) -> Prepared:
         """Any thread's work. Raises ImageError, with what is wrong with the image."""
-        image = decode(data, self._limits)
-        height, width = image.shape[1:]
+        image, header = prepare(data, self._inspector.input_size, self._limits)
+        width, height = header.width, header.height
         if self._dimensions is not None and (width, height) != self._dimensions:
             raise ImageError(
                 f"The image is {width} × {height} pixels; the model was trained with images of "
                 f"{self._dimensions[0]} × {self._dimensions[1]} and takes no others. Send images of that size."
             )
-        return Prepared(self._inspector.prepare(image), width, height)
+        return Prepared(image, width, height)
 
     def score(self, batch: Sequence[Prepared], explained: Collection[int] = ()) -> list[Inspection]:
         """The work of the device's thread: one Inspection per image, as each image alone would get it.

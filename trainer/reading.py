@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from gpu.images import ImageError, ImageLimits, decode, decode_mask, probe, resize
+from gpu.images import ImageError, ImageHeader, ImageLimits, decode_mask, prepare, probe
 from storage.errors import ObjectError
 from storage.manifest import Mask
 from storage.objects import Objects, parse_s3
@@ -20,6 +20,7 @@ from trainer.dataset import Labels, Sample, TrainingError
 
 _THREADS = min(8, os.cpu_count() or 1)
 _AHEAD = 32  # prepared images that may wait: bounds the memory, and hides the latency of the object store
+_ANY_SIZE = (256, 256)  # whether an image can be decoded does not depend on it
 _NAMED = 5  # problems told in a message
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -101,33 +102,33 @@ class Reading:
 
     def _check(self, sample: Sample) -> str | None:
         try:
-            image = decode(self._fetch(sample.reference), self._limits)
+            _, header = prepare(self._fetch(sample.reference), _ANY_SIZE, self._limits)
             if sample.mask is not None:
-                self._decode_mask(sample.mask, image)
+                self._decode_mask(sample.mask, header)
         except (ImageError, ObjectError) as error:
             return str(error)
         return None
 
     def _prepare(self, sample: Sample, size: tuple[int, int], labels: Labels | None) -> Prepared | str:
         try:
-            image = decode(self._fetch(sample.reference), self._limits)
+            image, header = prepare(self._fetch(sample.reference), size, self._limits)
             mask = None
             if labels is not None and sample.mask is not None:
                 ids = torch.tensor((0, *labels.ids(sample.mask)), dtype=torch.uint8)
-                mask = _nearest(ids[self._decode_mask(sample.mask, image).long()], size)
+                mask = _nearest(ids[self._decode_mask(sample.mask, header).long()], size)
         except (ImageError, ObjectError) as error:
             return str(error)
-        return Prepared(sample, resize(image, size), mask)
+        return Prepared(sample, image, mask)
 
-    def _decode_mask(self, mask: Mask, image: Tensor) -> Tensor:
+    def _decode_mask(self, mask: Mask, header: ImageHeader) -> Tensor:
         try:
             ids = decode_mask(self._fetch(mask.reference), mask.colours, self._limits)
         except ImageError as error:
             raise ImageError(f"its mask {mask.reference}: {error}") from None
-        if ids.shape != image.shape[1:]:
+        if ids.shape != (header.height, header.width):
             raise ImageError(
                 f"its mask {mask.reference} has {ids.shape[1]} × {ids.shape[0]} pixels, the image "
-                f"{image.shape[2]} × {image.shape[1]}; draw the mask on the image at its own size"
+                f"{header.width} × {header.height}; draw the mask on the image at its own size"
             )
         return ids
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gpu.images import probe, resize
+from gpu.images import prepare, probe, resize
 from tests.benchmarks.datasets import DataSet, Photo
-from tests.benchmarks.photographs import LIMITS, read_image, read_mask
+from tests.benchmarks.photographs import LIMITS, read_mask
 from trainer.dataset import network_input
 
 
@@ -52,7 +52,9 @@ def shared_size(arrangement: Arrangement, image_size: int) -> tuple[int, int]:
 
 def prepared(photos: Sequence[Photo], size: tuple[int, int]) -> Tensor:
     """The photographs uint8 (n, 3, H, W), at this size."""
-    return torch.stack([resize(read_image(photo), size) for photo in photos]) if photos else torch.empty(0, 3, *size)
+    if not photos:
+        return torch.empty(0, 3, *size)
+    return torch.stack([prepare(photo.path.read_bytes(), size, LIMITS)[0] for photo in photos])
 
 
 def truth_masks(photos: Sequence[Photo], size: tuple[int, int]) -> list[Tensor | None]:

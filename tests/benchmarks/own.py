@@ -8,13 +8,14 @@ from torch import Tensor
 
 from gpu.backbone import Backbone, load_backbone
 from gpu.device import deterministic, select_device
+from gpu.images import prepare
 from gpu.inspection import Inspector
 from storage.objects import Objects
 from storage.options import TrainingOptions
 from storage.settings import Settings
 from tests.benchmarks.arrangement import Arrangement
 from tests.benchmarks.datasets import Photo
-from tests.benchmarks.photographs import LIMITS, Photographs, read_image
+from tests.benchmarks.photographs import LIMITS, Photographs
 from tests.benchmarks.verdicts import Verdicts
 from trainer.dataset import Sample
 from trainer.fit import Fit, Fitting
@@ -35,7 +36,7 @@ def run_own(arrangement: Arrangement, labelled: int, options: TrainingOptions, w
     found = [
         inspection
         for start in range(0, len(arrangement.test), _BATCH)
-        for inspection in inspector.inspect(_prepared(inspector, arrangement.test[start : start + _BATCH]))
+        for inspection in inspector.inspect(prepared(inspector, arrangement.test[start : start + _BATCH]))
     ]
     return Verdicts(
         [one.score for one in found],
@@ -76,8 +77,9 @@ def _train(arrangement: Arrangement, labelled: int, options: TrainingOptions, ba
     return train(photographs, photographs.samples(shown), [], options, backbone, silent).inspector
 
 
-def _prepared(inspector: Inspector, photos: Sequence[Photo]) -> list[Tensor]:
-    return [inspector.prepare(read_image(photo)) for photo in photos]
+def prepared(inspector: Inspector, photos: Sequence[Photo]) -> list[Tensor]:
+    """The photographs at the input size (H, W), uint8 (3, H, W) each, as a replica prepares them."""
+    return [prepare(photo.path.read_bytes(), inspector.input_size, LIMITS)[0] for photo in photos]
 
 
 def silent(_phase: str, _fraction: float) -> None:

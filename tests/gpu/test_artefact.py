@@ -11,6 +11,7 @@ from torch import Tensor
 from gpu.artefact import ArtefactError, load, read_header, save
 from gpu.backbone import Backbone, load_backbone
 from gpu.fitting import Recipe, fit_inspector
+from gpu.images import resize
 from gpu.inspection import Inspector, References, SelfTestError
 from gpu.normals import Normals
 from gpu.patch_embedding import embed_all
@@ -69,7 +70,7 @@ def test_a_batch_inspects_as_its_images_one_by_one(inspector: Inspector) -> None
 
 
 def test_images_are_prepared_to_the_input_size(inspector: Inspector) -> None:
-    prepared = inspector.prepare(torch.zeros(3, 300, 400, dtype=torch.uint8))
+    prepared = resize(torch.zeros(3, 300, 400, dtype=torch.uint8), inspector.input_size)
     assert prepared.shape == (3, *SIZE)
     with pytest.raises(ValueError, match="not prepared"):
         inspector.inspect(torch.zeros(1, 3, 300, 400, dtype=torch.uint8))

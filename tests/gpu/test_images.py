@@ -20,6 +20,7 @@ from gpu.images import (
     decode_mask,
     input_size,
     normalise,
+    prepare,
     probe,
     resize,
 )
@@ -79,6 +80,22 @@ def test_exif_orientation_is_applied(orientation: int, write: object) -> None:
     assert torch.equal(decode(data), seen(upright))
     found = probe(data)
     assert (found.width, found.height) == upright.size
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize(("side", "mode"), [(96, "RGB"), (640, "RGB"), (1000, "L"), (1000, "CMYK")])
+def test_a_prepared_image_is_the_decoded_one_resized(orientation: int, side: int, mode: str) -> None:
+    image, exif = quarters().resize((side, side * 2 // 3), Image.Resampling.BICUBIC).convert(mode), Image.Exif()
+    exif[0x0112] = orientation
+    data, size = jpeg(image, exif=exif), (64, 96) if orientation < 5 else (96, 64)
+    found, told = prepare(data, size)
+    assert found.shape == (3, *size)
+    assert told == probe(data)
+    difference = (found.int() - resize(decode(data), size).int()).abs()
+    assert int(difference.max()) <= (0 if side == 96 else 24)  # at the edges of the quarters
+    assert float(difference.float().mean()) < 0.5
+    lossless = png(image.convert("RGB"))
+    assert torch.equal(prepare(lossless, size)[0], resize(decode(lossless), size))
 
 
 def test_probe_names_format_and_size() -> None:

@@ -140,7 +140,7 @@ def _training(figures: Figures) -> str:
             )
         )
     phases, total = figures["phases"]["phases"], figures["phases"]["wall"]
-    known = sum(seconds for name, seconds in phases.items() if name not in ("decode", "resize"))
+    known = sum(seconds for name, seconds in phases.items() if name != "decode")
     named = [
         ("reading the headers", phases.get("headers", 0)),
         ("waiting for decoded images", phases.get("waiting for images", 0)),
@@ -156,7 +156,7 @@ def _training(figures: Figures) -> str:
         ("all else", total - known),
         ("**together**", total),
     ]
-    decoding = phases.get("decode", 0) + phases.get("resize", 0)
+    decoding = phases.get("decode", 0)
     parts.append(
         f"One training of these without a service around it, by phase. The threads that decode and resize ahead of the "
         f"backbone took {decoding:.1f} s of CPU time beside it; the whole process {figures['phases']['cpu']:.1f} s.\n\n"

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from gpu.images import decode
+from gpu import images
 from inference.batcher import LARGEST_BATCH
 from tests.benchmarks.photographs import LIMITS
 from tests.benchmarks.speed.context import Context
@@ -47,7 +47,7 @@ def score(job: dict[str, Any]) -> dict[str, Any]:
     groups = [files[start : start + batch] for start in range(0, len(files), batch)]
 
     def prepare(path: str) -> Tensor:
-        return inspector.prepare(decode(Path(path).read_bytes(), LIMITS))
+        return images.prepare(Path(path).read_bytes(), inspector.input_size, LIMITS)[0]
 
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="decode") as pool:
         run = _alone if batch == 1 else _ahead(pool)

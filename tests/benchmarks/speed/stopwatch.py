@@ -17,7 +17,7 @@ _FINAL, _CALIBRATION = "final", "calibration"
 
 
 class Stopwatch:
-    """Seconds by phase. Wall time of the main thread, but for `decode` and `resize`: CPU time of the reading threads.
+    """Seconds by phase. Wall time of the main thread, but for `decode`, which is CPU time of the reading threads.
 
     `progress` is to be given to the training: it tells which selection is that of the model itself.
     """
@@ -64,8 +64,7 @@ class Stopwatch:
                 (patch_embedding.embed, "backbone"),
             ):
                 stack.enter_context(_replaced(function, self.timed(function, phase, wall)))
-            for function in (images.decode, images.resize):
-                stack.enter_context(_replaced(function, self.timed(function, function.__name__, time.thread_time)))
+            stack.enter_context(_replaced(images.prepare, self.timed(images.prepare, "decode", time.thread_time)))
             for owner, name, timed in (
                 (Inspector, "inspect", self.timed(Inspector.inspect, "evaluation", wall)),
                 (Reading, "dimensions", self.timed(Reading.dimensions, "headers", wall)),

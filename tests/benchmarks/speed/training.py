@@ -18,8 +18,8 @@ from gpu.inspection import Inspector
 from storage.objects import OWN_BUCKET
 from storage.options import TrainingOptions
 from tests.benchmarks.datasets import Photo
-from tests.benchmarks.own import train
-from tests.benchmarks.photographs import Photographs, read_image
+from tests.benchmarks.own import prepared, train
+from tests.benchmarks.photographs import Photographs
 from tests.benchmarks.speed.context import Context
 from tests.benchmarks.speed.processes import run_baseline, run_own
 from tests.benchmarks.speed.stopwatch import Stopwatch
@@ -71,7 +71,7 @@ def judge(job: dict[str, Any]) -> dict[str, Any]:
     inspector, found = read_inspector(job), []
     for start in range(0, len(job["test"]), _BATCH):
         photos = [Photo(Path(path)) for path in job["test"][start : start + _BATCH]]
-        found += inspector.inspect([inspector.prepare(read_image(photo)) for photo in photos])
+        found += inspector.inspect(prepared(inspector, photos))
     return {"scores": [one.score for one in found]}
 
 
