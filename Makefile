@@ -24,8 +24,8 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY) ## show the service at work; DATA=folder takes your own images
 	$(BIN)/vigil demo $(if $(DATA),--data "$(DATA)")
 
-test: $(READY) ## run the whole test suite
-	$(BIN)/python -m pytest
+test: $(READY) ## run the whole test suite, in two processes: much of it waits
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 ROUNDS := 30
 

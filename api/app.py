@@ -87,8 +87,8 @@ def create_app(settings: Settings, stores: Stores | None = None) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        yield
-        replicas.close()
+        async with replicas:
+            yield
 
     app = FastAPI(
         title="Vigil",

@@ -4,19 +4,22 @@ import asyncio
 import json
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from io import BytesIO
+from typing import Self
 
+from aiohttp import ClientError, ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
 from starlette.concurrency import run_in_threadpool
 
-from api.connections import ConnectionLost, Connections, Response
 from api.errors import ConflictException, InternalServerException, ThrottlingException, ValidationException
 from storage.records import ModelStatus, Serving, Unit
-from storage.replica_call import ANOMALOUS_HEADER, TIMING_HEADER, Figures
+from storage.replica_call import ANOMALOUS_HEADER, KEEP_ALIVE_SECONDS, TIMING_HEADER, Figures
 from storage.stores import Stores
 
 _POLL_SECONDS = 0.2
-_FIGURES_SECONDS = 2.0
+_CONNECT_SECONDS, _ANSWER_SECONDS, _FIGURES_SECONDS = 2.0, 60.0, 2.0
 _REMEMBERED_SECONDS = 0.25
 
 
@@ -29,19 +32,41 @@ class Answer:
     timing: str
 
 
+@dataclass(frozen=True)
+class Response:
+    """What a replica said. The case of the headers' names does not matter."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
 class Replicas:
-    """Spreads requests over the live replicas of a model: fewest requests in flight first."""
+    """Spreads requests over the live replicas of a model: fewest requests in flight first.
+
+    Within `async with` it asks replicas; its connections are kept until then, and those to idle replicas for a while.
+    """
+
+    _session: ClientSession
 
     def __init__(self, stores: Stores) -> None:
         self._stores = stores
         self._wait, self._most = stores.settings.replica_wait_seconds, stores.settings.replica_queue
         self._in_flight: Counter[str] = Counter()
-        self._connections = Connections()
         self._found: dict[tuple[str, int | None], tuple[float, Serving]] = {}
 
-    def close(self) -> None:
-        """Close all connections."""
-        self._connections.close()
+    async def __aenter__(self) -> Self:
+        self._session = ClientSession(
+            connector=TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_SECONDS),
+            cookie_jar=DummyCookieJar(),
+            skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type", "User-Agent"),
+            auto_decompress=False,
+            trust_env=False,  # a proxy of the environment is for the internet
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._session.close()
 
     async def find(self, project: str, version: int | None) -> Serving:
         """The model version that is meant, None the newest, and its replicas. Raises Missing.
@@ -87,14 +112,12 @@ class Replicas:
 
     async def figures(self, unit: Unit) -> Figures | None:
         """How the unit's replica is, or None where it does not tell in time."""
+        response = await self._request("GET", f"http://{unit.address}/{unit.replica}/health", _FIGURES_SECONDS)
+        if response is None or response.status != HTTPStatus.OK:
+            return None
         try:
-            response = await self._connections.ask(
-                "GET", str(unit.address), f"/{unit.replica}/health", seconds=_FIGURES_SECONDS
-            )
-            if response.status != HTTPStatus.OK:
-                return None
             figures: Figures = json.loads(response.body)
-        except (ConnectionLost, ValueError):
+        except ValueError:
             return None
         return figures
 
@@ -109,8 +132,8 @@ class Replicas:
             if response is None or response.status == HTTPStatus.MISDIRECTED_REQUEST:
                 continue
             if response.status == HTTPStatus.OK:
-                is_anomalous = response.headers.get(ANOMALOUS_HEADER.lower()) == "true"
-                return Answer(response.body, is_anomalous, response.headers.get(TIMING_HEADER.lower(), ""))
+                is_anomalous = response.headers.get(ANOMALOUS_HEADER) == "true"
+                return Answer(response.body, is_anomalous, response.headers.get(TIMING_HEADER, ""))
             if response.status == HTTPStatus.UNPROCESSABLE_ENTITY:
                 raise ValidationException(json.loads(response.body)["message"])
             if response.status != HTTPStatus.SERVICE_UNAVAILABLE:
@@ -127,13 +150,38 @@ class Replicas:
     async def _call(self, replica: str, address: str, image: bytes, headers: dict[str, str]) -> Response | None:
         self._in_flight[replica] += 1
         try:
-            return await self._connections.ask("POST", address, f"/{replica}/detect", image, headers)
-        except ConnectionLost:
-            return None
+            return await self._request("POST", f"http://{address}/{replica}/detect", _ANSWER_SECONDS, image, headers)
         finally:
             self._in_flight[replica] -= 1
             if not self._in_flight[replica]:
                 del self._in_flight[replica]
+
+    async def _request(
+        self,
+        method: str,
+        url: str,
+        seconds: float,
+        image: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Response | None:
+        """The answer to a request. One that is cancelled ends its connection.
+
+        → None where none comes: nobody listens, the connection ends, or what comes is no answer of a replica
+        """
+        try:
+            async with self._session.request(
+                method,
+                url,
+                data=image and BytesIO(image),  # sent in pieces; of large bytes aiohttp warns
+                headers=headers,
+                allow_redirects=False,
+                timeout=ClientTimeout(total=seconds, connect=_CONNECT_SECONDS),
+            ) as response:
+                if response.content_length is None:  # nothing would tell one that is cut off
+                    return None
+                return Response(response.status, response.headers, await response.read())
+        except (ClientError, TimeoutError):
+            return None
 
 
 def _must_be_hosted(serving: Serving) -> None:

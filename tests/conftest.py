@@ -4,6 +4,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from storage.access import AccessKey
 from storage.settings import Settings
 from storage.stores import Stores, open_stores
 
-FIGURES: list[str] = []
+FIGURES: list[str] = []  # those of fixtures; a test's own come with its report, from whichever process ran it
 
 # A busy machine is no failure, and examples may share the server or the stores of their test.
 hypothesis_settings.register_profile(
@@ -30,15 +31,17 @@ hypothesis_settings.load_profile("vigil")
 
 
 @pytest.fixture
-def figure() -> Callable[[str], None]:
+def figure(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
     """Takes a line with a measured figure; all of them are printed at the end of the run."""
-    return FIGURES.append
+    return partial(record_property, "figure")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if FIGURES:
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]
+    lines = FIGURES + [value for report in reports for name, value in report.user_properties if name == "figure"]
+    if lines:
         terminalreporter.section("figures")
-        for line in FIGURES:
+        for line in lines:
             terminalreporter.line(line)
 
 

@@ -30,6 +30,10 @@ def fails(replica: Replica) -> None:
     replica.answer(500, {"message": "out of memory"})
 
 
+def redirects(replica: Replica) -> None:
+    replica.answer(307, {}, {"Location": "/elsewhere/detect"})
+
+
 def dies_before_the_answer(replica: Replica) -> None:
     replica.close_connection = True
 
@@ -72,6 +76,27 @@ def test_the_answer_of_a_replica_is_passed_on_byte_for_byte(
     [asked] = server.asked
     assert (asked.path, asked.image) == (f"/{project}-0/detect", JPEG)
     assert (asked.headers["Content-Type"], asked.headers["X-Vigil-Explain"]) == ("image/jpeg", "map")
+
+
+def test_a_large_image_arrives_whole(raw: Raw, stores: Stores, project: str, replica: Any) -> None:
+    server = replica(well)
+    host(stores, project, server)
+    image = JPEG + bytes(range(256)) * 20_000
+    answer = raw("POST", f"/projects/{project}/models/latest/detect", image, {"Content-Type": "image/jpeg"})
+    assert answer.status == 200
+    [asked] = server.asked
+    assert asked.image == image
+
+
+def test_a_proxy_of_the_environment_is_not_asked(fresh: Any, replica: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    service, server, proxy = fresh(replica_wait_seconds=0.3), replica(well), replica(well)
+    service.lookout.create_project(ProjectName="p")
+    host(service.stores, "p", server)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.setenv("http_proxy", f"http://{proxy.address}")
+    assert detect(service.lookout, "p")["IsAnomalous"] is True
+    assert (len(server.asked), len(proxy.asked)) == (1, 0)
 
 
 def test_the_client_reads_the_answer(lookout: Any, stores: Stores, project: str, replica: Any) -> None:
@@ -169,10 +194,15 @@ def test_an_image_that_a_replica_refuses_is_a_validation_exception(
     assert second.asked == [], "no other replica would take it"
 
 
-def test_a_replica_that_fails_is_an_internal_error(lookout: Any, stores: Stores, project: str, replica: Any) -> None:
-    host(stores, project, replica(fails))
+@pytest.mark.parametrize("bad", [fails, redirects])
+def test_a_replica_that_fails_is_an_internal_error(
+    lookout: Any, stores: Stores, project: str, replica: Any, bad: Behaviour
+) -> None:
+    server = replica(bad)
+    host(stores, project, server)
     with assert_refused("InternalServerException", "a replica .* failed"):
         detect(lookout, project)
+    assert len(server.asked) == 1
 
 
 @pytest.mark.parametrize("bad", [dies_before_the_answer, dies_in_mid_answer, another_model])
