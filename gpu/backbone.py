@@ -9,23 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from gpu.resnet import ResNet
 from gpu.vigil_network import CHANNELS, VigilNetwork
 from gpu.weights import WeightsError, download_weights, file_name, find_weights, load_weights
 
 _PREFERRED = "wide_resnet50_2"  # PatchCore's own choice of backbone
 _SMALL, _MEDIUM = "vigil-s", "vigil-m"
 STAGES = ("layer1", "layer2", "layer3")  # at strides 4, 8 and 16 in every architecture
-
-
-def _resnet(name: str) -> Callable[[], nn.Module]:
-    def build() -> nn.Module:
-        import torchvision  # takes longer to import than all the rest, and only these architectures need it
-
-        network: nn.Module = torchvision.models.get_model(name, weights=None)
-        del network.layer4, network.fc
-        return network
-
-    return build
 
 
 @dataclass(frozen=True)
@@ -39,10 +29,10 @@ _RESNET_STEM = ("conv1", "bn1", "relu", "maxpool")
 _MIDDLE = ("layer2", "layer3")  # PatchCore §4.1: neither too generic nor too close to ImageNet's classes
 _ARCHITECTURES = {
     **{name: _Architecture(partial(VigilNetwork, of), ("stem",), STAGES) for name, of in CHANNELS.items()},
-    "resnet18": _Architecture(_resnet("resnet18"), _RESNET_STEM, _MIDDLE),
-    "resnet34": _Architecture(_resnet("resnet34"), _RESNET_STEM, _MIDDLE),
-    "resnet50": _Architecture(_resnet("resnet50"), _RESNET_STEM, _MIDDLE),
-    _PREFERRED: _Architecture(_resnet(_PREFERRED), _RESNET_STEM, _MIDDLE),
+    "resnet18": _Architecture(partial(ResNet, (2, 2, 2)), _RESNET_STEM, _MIDDLE),
+    "resnet34": _Architecture(partial(ResNet, (3, 4, 6)), _RESNET_STEM, _MIDDLE),
+    "resnet50": _Architecture(partial(ResNet, (3, 4, 6), bottleneck=True), _RESNET_STEM, _MIDDLE),
+    _PREFERRED: _Architecture(partial(ResNet, (3, 4, 6), bottleneck=True, widening=2), _RESNET_STEM, _MIDDLE),
 }
 
 

@@ -11,7 +11,7 @@ _THIN_OUT = 16  # picks after which candidates that cannot be picked in this rou
 _REPLAYED = 32  # picks that a CUDA graph makes without the host
 _DIMENSIONS = 128
 _LONGEST = 2040  # of a projected point: its whole numbers have squared distances under 2^24
-_ROWS = 1 << 15  # projected at a time
+_ROWS = 1 << 13  # projected at a time
 
 
 @torch.no_grad()

@@ -56,10 +56,12 @@ def fit_inspector(
     threshold comes from cross-validation: a detector of each fold scores the normal images it never saw, so that no
     patch is scored by a bank that contains it; the final detector, which saw no anomaly, scores the anomalies.
     """
-    patches = normals.patches
+    judged, all_judged = normals.judged, len(normals.judged) == len(normals.patches)
+    patches = normals.patches if all_judged else normals.patches[judged]
     normal_scores, normal_patch_scores = torch.empty(len(patches)), torch.empty(patches.shape[:3])
+    folds = normals.fold[normals.images[judged]]
     for fold in range(normals.folds):
-        held_out = normals.held_out(fold)
+        held_out = (folds == fold).nonzero().squeeze(1)
         if len(held_out):
             detector = _teach(recipe, normals, backbone.device, without=fold)
             normal_scores[held_out], normal_patch_scores[held_out] = _score(detector, patches, held_out)
@@ -109,16 +111,13 @@ def _teach(
     detector = recipe.create().to(device)
     if normals.parts and isinstance(detector, PatchCore):
         parts = [part for fold, part in enumerate(normals.parts) if fold != without]
-        images = int((normals.fold != (-1 if without is None else without)).sum())
+        images = len(normals.fold) - (0 if without is None else int((normals.fold == without).sum()))
         picks = detector.bank_rows(images, normals.patches.shape[1] * normals.patches.shape[2])
         detector.merge(
             torch.cat([part.rows for part in parts]), torch.cat([part.origins for part in parts]), picks, progress
         )
     else:
-        kept = torch.arange(len(normals.patches))
-        if without is not None:
-            kept = kept[torch.isin(kept, normals.held_out(without), invert=True)]
-        detector.fit(normals.patches, kept, progress)
+        detector.fit(normals.patches, normals.kept(without), progress)
     return detector
 
 

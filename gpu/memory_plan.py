@@ -7,8 +7,8 @@ _SELECTED = 128 * 4  # bytes of a projected patch
 _BOUNDS = 24  # bytes a patch of the selection's own: norm, bound, picks known, and a copy of the bounds to sort
 _NEIGHBOURHOOD = 8 * 8  # bytes of a bank row's stored neighbours
 _HALF, _SINGLE = 2, 4  # bytes of a number
-_OVERSAMPLING = 2  # rows a coreset of a part has for each that the bank takes: the merged bank covers nearly as well
-_MOST_HELD = 1000  # images that stay entire where not all can: a threshold needs no more, all others only fill the bank
+_OVERSAMPLING = 4  # rows of a part's coreset for each that the bank takes: the bank then covers 1 % worse on average
+MOST_JUDGED = 1000  # images scored by detectors that never saw them: a threshold needs no more
 _FEWEST_HELD, _FEWEST_REDUCED = 50, 10  # images
 
 
@@ -74,19 +74,20 @@ class MemoryPlan:
         bank = 0 if ratio is None else round(ratio * images * shape.cells) * per_row
         fixed = anomalies * shape.embedded + bank
         selected = 0 if ratio is None else shape.selected
-        whole = fixed + images * (shape.embedded + selected)
+        judged = MOST_JUDGED * shape.embedded if images > MOST_JUDGED else 0  # copied together
+        whole = fixed + judged + images * (shape.embedded + selected)
         device = budget.memory if budget.device_memory is None else budget.device_memory
         device_left = device - bank
         if whole <= budget.memory and images * selected <= device_left:
             return cls(images, images, 0, whole, budget.memory)
         if ratio is None:
-            held = (budget.memory - fixed) // shape.embedded
+            held = (budget.memory - fixed - judged) // shape.embedded
             if held < _FEWEST_HELD:
                 raise _needed(whole, images, budget.memory)
-            return cls(images, held, 0, fixed + held * shape.embedded, budget.memory)
+            return cls(images, held, 0, fixed + judged + held * shape.embedded, budget.memory)
         parts = images * round(rows_of_part(ratio, shape.cells) * (shape.width * _HALF + shape.selected / shape.cells))
         left = budget.memory - fixed - parts
-        held = min(images, _MOST_HELD, left // 2 // shape.embedded)
+        held = min(images, MOST_JUDGED, left // 2 // shape.embedded)
         block = min(images, (left - held * shape.embedded) // (shape.embedded + selected), device_left // selected)
         if held < _FEWEST_HELD or block < _FEWEST_REDUCED:
             raise _needed(fixed + parts + 2 * _FEWEST_HELD * shape.embedded, images, budget.memory)

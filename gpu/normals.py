@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gpu.backbone import Backbone
 from gpu.coreset import farthest_first, project
-from gpu.memory_plan import MemoryPlan, Shape, rows_of_part
+from gpu.memory_plan import MOST_JUDGED, MemoryPlan, Shape, rows_of_part
 from gpu.patch_embedding import embed
 
 FOLDS = 5
@@ -27,19 +27,23 @@ class Part:
 class Normals:
     """Patch embeddings (held, h, w, D), in half precision on the CPU, of `images` (held,) among all.
 
-    `fold` (n,) is the fold of every image. Where not all are held, `parts` may have a coreset of each fold's patches
-    ("merge and reduce", Har-Peled and Mazumdar 2004): a bank of the merged coresets covers all n images.
+    `judged` are the positions in `patches`, ascending, of the images that are scored by detectors which never saw them:
+    all, or a thousand of them at random. `fold` (n,) is the fold of every image. Where not all are held, `parts` may
+    have a coreset of each fold's patches ("merge and reduce", Har-Peled and Mazumdar 2004): a bank of the merged
+    coresets covers all n images.
     """
 
     patches: Tensor
     images: Tensor
+    judged: Tensor
     fold: Tensor
     parts: tuple[Part, ...] = ()
 
     @classmethod
     def whole(cls, patches: Tensor, seed: int) -> Self:
         """All images (n, h, w, D) are held. Raises ValueError for fewer than two."""
-        return cls(patches, torch.arange(len(patches)), _folds(_order(len(patches), seed)))
+        order = _order(len(patches), seed)
+        return cls(patches, torch.arange(len(patches)), order[:MOST_JUDGED].sort().values, _folds(order))
 
     @classmethod
     @torch.no_grad()
@@ -67,16 +71,18 @@ class Normals:
             gathering.add(patches)
         if gathering is None or gathering.done < count:
             raise ValueError(f"{gathering.done if gathering else 0} images where {count} were announced")
-        return cls(gathering.held, gathering.images, gathering.fold, gathering.finish())
+        images = gathering.images
+        judged = torch.isin(images, order[:MOST_JUDGED]).nonzero().squeeze(1)
+        return cls(gathering.held, images, judged, gathering.fold, gathering.finish())
 
     @property
     def folds(self) -> int:
         """How many folds there are."""
         return int(self.fold.max()) + 1
 
-    def held_out(self, fold: int) -> Tensor:
-        """Positions in `patches` of the images of that fold."""
-        return (self.fold[self.images] == fold).nonzero().squeeze(1)
+    def kept(self, without: int | None) -> Tensor:
+        """Positions in `patches` of the images of all folds but that."""
+        return (self.fold[self.images] != (-1 if without is None else without)).nonzero().squeeze(1)
 
 
 class _Gathering:

@@ -12,6 +12,12 @@ import torch
 from safetensors import torch as safetensors_torch
 from torch import Tensor
 
+_FILES = {  # of torchvision's IMAGENET1K_V1
+    "resnet18": "resnet18-f37072fd.pth",
+    "resnet34": "resnet34-b627a593.pth",
+    "resnet50": "resnet50-0676ba61.pth",
+    "wide_resnet50_2": "wide_resnet50_2-95faca4d.pth",
+}
 PACKAGED = {name: Path(__file__).parent / "pretrained" / f"{name}.safetensors" for name in ("vigil-s", "vigil-m")}
 _SUFFIXES = (".pth", ".safetensors")
 _DIGEST_IN_NAME = re.compile(r"-([0-9a-f]{8})\.pth$")
@@ -86,10 +92,10 @@ def download_weights(name: str, directory: Path) -> Path:
 
 def file_name(name: str) -> str:
     """torchvision's name for the file of a backbone's ImageNet weights."""
-    return _url(name).rsplit("/", 1)[-1]
+    return _FILES[name]
 
 
 def _url(name: str) -> str:
-    import torchvision  # slow to import, and not needed for the packaged weights
+    import torchvision  # takes a second and 190 MB, and only a download needs it
 
     return str(torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].url)

@@ -22,7 +22,7 @@ from trainer.evaluation import Judged, PixelCounts
 from trainer.memory import training_budget
 from trainer.reading import Prepared, Progress, Reading
 
-_BATCH = 16  # images embedded or judged at a time
+_BATCH, _BATCH_OF_CUDA = 8, 32  # images embedded or judged at a time; more only takes more memory on a CPU
 _REFERENCES = 2  # images of each class kept for the self-test of the artefact
 
 log = logging.getLogger(__name__)
@@ -54,6 +54,7 @@ class Fitting:
         """`memory_gib` is what the patch embeddings may take; without it a share of what is free."""
         self._reading, self._backbone, self._options, self._progress = reading, backbone, options, progress
         self._memory_gib = memory_gib
+        self._batch = _BATCH_OF_CUDA if backbone.device.type == "cuda" else _BATCH
 
     def fit(self, train: Sequence[Sample], test: Sequence[Sample]) -> Fit:
         """Train on one part, judge the other; the test samples have no part in the threshold."""
@@ -122,7 +123,7 @@ class Fitting:
     ) -> Iterator[Tensor]:
         """Batches of the samples; the first few images are added to `references`, all masks to `masks`."""
         done = 0
-        for batch in _batches(self._reading.prepared(samples, size, labels)):
+        for batch in _batches(self._reading.prepared(samples, size, labels), self._batch):
             references += [item.image for item in batch][: max(0, _REFERENCES - done)]
             if masks is not None:
                 empty = torch.zeros(size, dtype=torch.uint8)
@@ -136,7 +137,7 @@ class Fitting:
     ) -> tuple[list[Judged], PixelCounts | None, PixelHistogram | None]:
         judged: list[Judged] = []
         pixels, histogram = (PixelCounts(labels.of_model), PixelHistogram()) if labels else (None, None)
-        for batch in _batches(self._reading.prepared(test, inspector.input_size, labels)):
+        for batch in _batches(self._reading.prepared(test, inspector.input_size, labels), self._batch):
             found = inspector.inspect([item.image for item in batch])
             for item, inspection in zip(batch, found, strict=True):
                 judged.append(Judged(item.sample, inspection.score, inspection.probability, inspection.is_anomalous))
@@ -150,11 +151,11 @@ class Fitting:
         return judged, pixels, histogram
 
 
-def _batches(prepared: Iterator[Prepared]) -> Iterator[list[Prepared]]:
+def _batches(prepared: Iterator[Prepared], size: int) -> Iterator[list[Prepared]]:
     batch: list[Prepared] = []
     for item in prepared:
         batch.append(item)
-        if len(batch) == _BATCH:
+        if len(batch) == size:
             yield batch
             batch = []
     if batch:

@@ -56,6 +56,18 @@ def test_every_architecture_builds_cut_after_its_last_layer(name: str, tmp_path:
     assert sum(p.numel() for p in shallow.parameters()) < sum(p.numel() for p in backbone.parameters())
 
 
+@pytest.mark.parametrize("name", [name for name in backbone_names() if name not in CHANNELS])
+def test_every_architecture_is_torchvisions(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network, x = torchvision.models.get_model(name).eval(), torch.randn(1, 3, 64, 96)
+    save_file(network.state_dict(), tmp_path / f"{name}.safetensors")
+    with torch.no_grad():
+        second = network.layer2(network.layer1(network.maxpool(network.relu(network.bn1(network.conv1(x))))))
+        expected = [second, network.layer3(second)]
+    torch.testing.assert_close(load_backbone(name, tmp_path)(x), expected, rtol=1e-3, atol=1e-3)
+    assert torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].url.endswith("/" + file_name(name))
+
+
 def test_auto_prefers_the_large_backbone_where_its_weights_are(tmp_path: Path) -> None:
     assert resolve_backbone("auto", tmp_path) == "vigil-s"
     (tmp_path / file_name("wide_resnet50_2")).touch()

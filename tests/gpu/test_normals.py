@@ -59,7 +59,10 @@ def test_where_all_fit_all_are_held(backbone: Backbone) -> None:
     assert torch.equal(normals.patches, whole.patches)
     assert torch.equal(normals.fold, whole.fold)
     assert normals.parts == ()
-    assert sorted(torch.cat([normals.held_out(fold) for fold in range(5)]).tolist()) == list(range(COUNT))
+    assert torch.equal(normals.judged, torch.arange(COUNT))
+    for fold in range(5):
+        assert len(normals.kept(fold)) == COUNT * 4 // 5
+    assert torch.equal(normals.kept(None), torch.arange(COUNT))
 
 
 def test_a_bank_of_coresets_covers_nearly_as_well_and_knows_its_origins(backbone: Backbone) -> None:
@@ -84,6 +87,19 @@ def test_no_fold_is_scored_by_a_bank_that_contains_it(backbone: Backbone) -> Non
     reduced = gathered(backbone, MemoryPlan(COUNT, 10, 17, 0, 0))
     for fold, part in enumerate(reduced.parts):
         assert set(reduced.fold[part.origins[:, 0]].tolist()) == {fold}
+
+
+def test_of_many_images_some_are_judged(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    unseen, found = torch.cat((render(6, 5)[0], render(6, 6, spot=True)[0])), []
+    for most in (COUNT, 40):
+        monkeypatch.setattr("gpu.normals.MOST_JUDGED", most)
+        normals = gathered(backbone, MemoryPlan(COUNT, COUNT, 0, 0, 0))
+        assert len(normals.judged) == most
+        none = normals.patches[:0]
+        inspector = fit_inspector(backbone, Recipe(), normals, none, None, {}, SIZE, lambda *_: None)
+        found.append(inspector.inspect(unseen))
+    assert [one.score for one in found[0]] == [one.score for one in found[1]]  # the detector learned from all
+    assert [one.is_anomalous for one in found[1]] == [False] * 6 + [True] * 6
 
 
 @pytest.mark.parametrize("name", ["patchcore", "padim"])
