@@ -56,7 +56,7 @@ class MemoryPlan:
     budget: int
 
     def __str__(self) -> str:
-        memory = f"{_gib(self.needed)} of {_gib(self.budget)} GiB for patch embeddings"
+        memory = f"{_size(self.needed)} of {_size(self.budget)} for patch embeddings"
         if self.held == self.images:
             return f"{memory}, all {self.images:,} normal images at once"
         if self.block:
@@ -102,11 +102,11 @@ def rows_of_part(ratio: float, cells: int) -> float:
 
 def _needed(needed: int, images: int, budget: int) -> MemoryNeeded:
     return MemoryNeeded(
-        f"Training on {images:,} normal images needs {_gib(needed)} GiB of memory for their patch embeddings; it may "
-        f"take {_gib(budget)}. Choose a smaller vigil:image-size or vigil:coreset-ratio, use fewer training images, or "
-        "let it have more: VIGIL_TRAINING_MEMORY_GIB, or a machine with more memory."
+        f"Training on {images:,} normal images needs {_size(needed)} of memory for their patch embeddings; it may "
+        f"take {_size(budget)}. Choose a smaller vigil:image-size or vigil:coreset-ratio, use fewer training images, "
+        "or let it have more: VIGIL_TRAINING_MEMORY_GIB, or a machine with more memory."
     )
 
 
-def _gib(size: int) -> str:
-    return f"{size / 2**30:,.1f}"
+def _size(size: int) -> str:
+    return f"{size / 2**30:,.1f} GiB" if size >= 2**30 else f"{-(-size // 2**20):,} MiB"

@@ -53,7 +53,7 @@ class Fitting:
     ) -> None:
         """`memory_gib` is what the patch embeddings may take; without it a share of what is free."""
         self._reading, self._backbone, self._options, self._progress = reading, backbone, options, progress
-        self._memory_gib = memory_gib
+        self._memory_gib, self._plan = memory_gib, ""
         self._batch = _BATCH_OF_CUDA if backbone.device.type == "cuda" else _BATCH
 
     def fit(self, train: Sequence[Sample], test: Sequence[Sample]) -> Fit:
@@ -85,7 +85,7 @@ class Fitting:
             budget = training_budget(self._backbone.device, self._memory_gib)
             plan = MemoryPlan.of(len(normal), len(anomalous), shape, ratio, budget)
             log.info("memory: %s", plan)
-            self._progress(f"Memory: {plan}. Embedding normal images", 0)
+            self._plan = f" ({plan})"
             return plan
 
         images = self._images(normal, size, labels, "Embedding normal images", references)
@@ -103,7 +103,7 @@ class Fitting:
             torch.stack(masks) if labels and masks else None,
             labels.of_model if labels else {},
             size,
-            lambda phase, fraction: self._progress(phase.capitalize(), fraction),
+            lambda phase, fraction: self._progress(phase.capitalize() + self._plan, fraction),
         )
         return inspector, torch.stack(references)
 
@@ -129,7 +129,7 @@ class Fitting:
                 empty = torch.zeros(size, dtype=torch.uint8)
                 masks += [empty if item.mask is None else item.mask for item in batch]
             done += len(batch)
-            self._progress(phase, done / len(samples))
+            self._progress(phase + self._plan, done / len(samples))
             yield torch.stack([item.image for item in batch])
 
     def _judge(

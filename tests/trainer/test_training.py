@@ -1,6 +1,8 @@
 """Trainings from the snapshot to the commit, on rendered parts."""
 
 import json
+import logging
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -158,3 +160,19 @@ def test_progress_is_told(plant: Plant) -> None:
     progress("Reading images", 0.4)
     progress("Reading images", 0.5)
     assert plant.model().message == "The model is being trained. Reading images, 40 %."
+
+
+def test_the_memory_is_planned_and_told(plant: Plant, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "trainer.fit"):
+        train(plant, plant.create_model(plant.render(16, 10))[1])
+    assert " for patch embeddings, all 13 normal images at once" in caplog.text
+
+
+def test_too_little_memory_is_said_before_it_is_taken(plant: Plant) -> None:
+    little = plant.stores.settings.model_copy(update={"training_memory_gib": 0.001})
+    plant.stores = replace(plant.stores, settings=little)
+    train(plant, plant.create_model(plant.render(16, 10))[1])
+    model = plant.model()
+    assert model.status == ModelStatus.TRAINING_FAILED
+    assert model.message.startswith("The training cannot be done. Training on 13 normal images needs ")
+    assert "VIGIL_TRAINING_MEMORY_GIB" in model.message

@@ -29,7 +29,7 @@ class Stopwatch:
 
     def progress(self, phase: str, fraction: float) -> None:
         """The training's own word of what it does."""
-        if phase == "Fitting":
+        if phase.startswith("Fitting"):
             self._stage = "evaluation" if fraction >= 1 else _FINAL
 
     def timed(
