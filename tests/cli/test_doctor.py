@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from api.cli import terminal
 from api.cli.doctor import Level, examine
 from api.cli.main import app
 from storage.settings import Settings
@@ -20,8 +21,14 @@ def port() -> int:
         return int(probe.getsockname()[1])
 
 
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No message is wrapped, whatever terminal the tests run in."""
+    monkeypatch.setattr(terminal.out, "width", 250)
+
+
 def doctor(*arguments: str) -> tuple[int, str]:
-    result = CliRunner().invoke(app, ["doctor", *arguments], env={"COLUMNS": "250"})
+    result = CliRunner().invoke(app, ["doctor", *arguments])
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result.exit_code, result.stdout
 
