@@ -64,11 +64,11 @@ def train_on_rendered(job: dict[str, Any]) -> dict[str, Any]:
     The images are made while they are read; `making` are the CPU seconds of that, which `cpu` contains.
     """
     rendered, options, backbone = _prepared(job)
-    told: list[str] = []
+    told = ""
 
     def progress(phase: str, _fraction: float) -> None:
-        if phase.startswith(_PLAN):
-            told.append(phase.removeprefix(_PLAN).rpartition(". ")[0])
+        nonlocal told
+        told = told or phase.partition(" (")[2].removesuffix(")")
 
     empty, meter = memory("VmRSS"), Meter()
     try:
@@ -76,7 +76,7 @@ def train_on_rendered(job: dict[str, Any]) -> dict[str, Any]:
     except MemoryNeeded as error:
         return {"refused": str(error)}
     auroc = metrics(fit.judged)["ROCAUC"]
-    return meter.read() | {"empty": empty, "making": rendered.making, "auroc": auroc, "plan": "".join(told)}
+    return meter.read() | {"empty": empty, "making": rendered.making, "auroc": auroc, "plan": told}
 
 
 def time_phases(job: dict[str, Any]) -> dict[str, Any]:
