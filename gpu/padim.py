@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 _CHANNELS = 100  # §V.A: a random hundred of ResNet-18's channels loses almost nothing
+_MOST_BYTES = 1 << 29  # of all whitening factors: beyond it, as for 1,024 pixels and more, fewer channels are used
 _REGULARISATION = 0.01  # §III.B: ε of ε·I, which makes every covariance invertible
 _POSITIONS = 64  # computed at a time, which bounds the float64 copies
 
@@ -36,7 +37,8 @@ class PaDiM:
             raise ValueError(f"PaDiM needs at least two normal images to learn how they vary, not {len(images)}")
         cells = patches.flatten(1, 2)  # (n, P, D)
         order = torch.randperm(patches.shape[3], generator=torch.Generator().manual_seed(self.seed))
-        subset = order[: self.channels].sort().values
+        most = int((_MOST_BYTES / (4 * cells.shape[1])) ** 0.5)
+        subset = order[: min(self.channels, max(1, most))].sort().values
         means, factors = [], []
         for start in range(0, cells.shape[1], _POSITIONS):
             part = cells[images, start : start + _POSITIONS][:, :, subset].to(device, torch.float64).transpose(0, 1)

@@ -101,6 +101,15 @@ def test_padim_chooses_channels_by_seed() -> None:
     assert len(set(subsets[0])) == 50
 
 
+def test_padim_of_many_positions_uses_fewer_channels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpu.padim._MOST_BYTES", 4 * 30 * 8**2)  # 30 positions of 8 × 8 numbers
+    detector = PaDiM()
+    detector.fit(random_patches(20))
+    assert detector.whitening.shape == (30, 8, 8)
+    scores, _ = detector.score(random_patches(2, seed=1))
+    assert bool((scores > 0).all())
+
+
 def test_padim_refuses_what_it_cannot_learn_from_or_score() -> None:
     with pytest.raises(ValueError, match="at least two normal images"):
         PaDiM().fit(random_patches(1))

@@ -22,7 +22,7 @@ RATIO, BUDGET = 0.001, 4.0  # GiB
 _WARM = 16  # images of the training before the one that is timed
 GIBIBYTE = 2**30
 _FREE = 0.9  # of the free memory: what "no budget" means, since without a setting a training takes less than that
-_PLAN, _AT_ONCE = "Memory: ", "at once"  # of what a training tells of its memory
+_AT_ONCE = "at once"  # of what a training tells of its memory
 _BUDGET_SETTING = "training_memory_gib"
 _VARIABLE = f"VIGIL_{_BUDGET_SETTING.upper()}"
 
