@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-_GROUP = 8192  # candidates kept up to date at a time; 8,192 to 16,384 measured fastest
+_GROUP, _PER_ROOT = 8192, 20  # candidates kept up to date at a time: so many, or so many times the root of all points
 _PART = 1024  # candidates brought up to date by one product; those that missed about as many picks are together
 _THIN_OUT = 16  # picks after which candidates that cannot be picked in this round are dropped
 _REPLAYED = 32  # picks that a CUDA graph makes without the host
@@ -47,6 +47,7 @@ class _Selection:
 
     def __init__(self, points: Tensor, picks: int, first: int) -> None:
         self.points, self.picks, self.count = points, picks, 1
+        self.group = max(_GROUP, int(_PER_ROOT * len(points) ** 0.5))
         self.norms = torch.linalg.vecdot(points, points)
         self.chosen = torch.zeros(picks, dtype=torch.int64, device=points.device)
         self.centres = points.new_empty(picks, points.shape[1])
@@ -59,7 +60,7 @@ class _Selection:
     def candidates(self) -> tuple[Tensor, float]:
         """Indices, ascending, of the points that may be the farthest, now up to date, and the tau they reach."""
         n = len(self.points)
-        tau = float(torch.kthvalue(self.bound, n - _GROUP + 1).values) if n > _GROUP else -1.0
+        tau = float(torch.kthvalue(self.bound, n - self.group + 1).values) if n > self.group else -1.0
         near = (self.bound >= tau).nonzero().squeeze(1)
         stale = near[(self.folded[near] < self.count) & (self.bound[near] > 0)]
         for part in torch.split(stale[self.folded[stale].argsort()], _PART):
@@ -111,7 +112,7 @@ class _Replay:
 
     def __init__(self, selection: _Selection) -> None:
         self._selection, points = selection, selection.points
-        most = min(len(points), 2 * _GROUP)
+        most = min(len(points), 2 * selection.group)
         self._index = torch.zeros(most, dtype=torch.int64, device=points.device)
         self._points, self._norms = points.new_zeros(most, points.shape[1]), points.new_zeros(most)
         self._bound, self._tau = points.new_full((most,), -1.0), points.new_zeros(1)

@@ -37,6 +37,7 @@ def test_picks_equal_the_plain_loop(n: int, d: int, spread: int, share: float, g
     picks = max(1, round(share * n))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(coreset, "_GROUP", group)
+        patch.setattr(coreset, "_PER_ROOT", 0)
         found = farthest_first(points, picks, seed=seed)
         patch.setattr(coreset, "_on_cuda", lambda _: True)  # the steps that CUDA captures, here one by one
         assert torch.equal(farthest_first(points, picks, seed=seed), found)
