@@ -11,7 +11,7 @@ _THIN_OUT = 16  # picks after which candidates that cannot be picked in this rou
 _REPLAYED = 32  # picks that a CUDA graph makes without the host
 _DIMENSIONS = 128
 _LONGEST = 2040  # of a projected point: its whole numbers have squared distances under 2^24
-_ROWS = 1 << 13  # projected at a time
+_ROWS = 1 << 13  # of which a copy is made at a time
 
 
 @torch.no_grad()
@@ -48,7 +48,8 @@ class _Selection:
     def __init__(self, points: Tensor, picks: int, first: int) -> None:
         self.points, self.picks, self.count = points, picks, 1
         self.group = max(_GROUP, int(_PER_ROOT * len(points) ** 0.5))
-        self.norms = torch.linalg.vecdot(points, points)
+        # In parts, because the squares would take as much memory as the points do.
+        self.norms = torch.cat([part.square().sum(1) for part in torch.split(points, _ROWS)])
         self.chosen = torch.zeros(picks, dtype=torch.int64, device=points.device)
         self.centres = points.new_empty(picks, points.shape[1])
         self.centre_norms = points.new_empty(picks)
