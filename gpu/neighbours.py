@@ -1,5 +1,7 @@
 """Nearest neighbours in a memory bank."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -17,30 +19,42 @@ def nearest(queries: Tensor, bank: Tensor, k: int = 1) -> tuple[Tensor, Tensor]:
     """
     if not 1 <= k <= len(bank):
         raise ValueError(f"cannot find {k} neighbours in a bank of {len(bank)}")
-    norms = torch.linalg.vecdot(bank, bank).unsqueeze(0)
-    halves = bank.half() if bank.is_cuda else None
+    norms = torch.linalg.vecdot(bank, bank).unsqueeze(0)  # |a|² is the same for all of them, so it decides nothing
     distances = queries.new_empty(len(queries), k)
     indices = torch.empty(len(queries), k, dtype=torch.int64, device=queries.device)
     elements = _ELEMENTS_OF_CUDA if bank.is_cuda else _ELEMENTS
     rows = max(1, min(elements // len(bank), elements // ((k + 1) * bank.shape[1])))
-    # Rounded up to whole tiles; what is beyond the bank is never nearest.
-    held = queries.new_full((min(rows, len(queries)), -(-len(bank) // _TILE) * _TILE), torch.inf)
+    find = _on_cuda(bank, norms, k) if bank.is_cuda else _on_cpu(bank, norms, k, min(rows, len(queries)))
     for start in range(0, len(queries), rows):
         part = queries[start : start + rows]
-        # |a|² is the same along a row, so it decides nothing
-        if halves is not None:  # products of half precision, summed in single: which is nearest, not how near
-            partial = torch.addmm(norms, part.half(), halves.T, out_dtype=torch.float32, alpha=-2)
-        else:
-            partial = torch.addmm(norms, part, bank.T, alpha=-2, out=held[: len(part), : len(bank)])
-        if k == 1 and halves is None:
-            candidates = _least(held[: len(part)])
-        else:
-            candidates = partial.topk(min(k + 1, len(bank)), largest=False).indices
+        candidates = find(part)
         exact = torch.linalg.vector_norm(part.unsqueeze(1) - bank[candidates], dim=2)
         order = exact.argsort(dim=1, stable=True)[:, :k]
         distances[start : start + rows] = exact.gather(1, order)
         indices[start : start + rows] = candidates.gather(1, order)
     return distances, indices
+
+
+def _on_cuda(bank: Tensor, norms: Tensor, k: int) -> Callable[[Tensor], Tensor]:
+    """Products of half precision, summed in single, which say what is nearest and not how near."""
+    halves = bank.half()
+
+    def find(part: Tensor) -> Tensor:
+        partial = torch.addmm(norms, part.half(), halves.T, out_dtype=torch.float32, alpha=-2)
+        return partial.topk(min(k + 1, len(bank)), largest=False).indices
+
+    return find
+
+
+def _on_cpu(bank: Tensor, norms: Tensor, k: int, rows: int) -> Callable[[Tensor], Tensor]:
+    # Rounded up to whole tiles; what is beyond the bank is never nearest.
+    held = bank.new_full((rows, -(-len(bank) // _TILE) * _TILE), torch.inf)
+
+    def find(part: Tensor) -> Tensor:
+        partial = torch.addmm(norms, part, bank.T, alpha=-2, out=held[: len(part), : len(bank)])
+        return _least(held[: len(part)]) if k == 1 else partial.topk(min(k + 1, len(bank)), largest=False).indices
+
+    return find
 
 
 def _least(values: Tensor) -> Tensor:
