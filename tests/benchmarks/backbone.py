@@ -33,6 +33,7 @@ from gpu.weights import PACKAGED
 from tests.benchmarks.arrangement import prepared, truth_masks
 from tests.benchmarks.datasets import DataSet, read_data_sets
 from tests.benchmarks.machine import describe_machine
+from tests.benchmarks.page import rewrite
 from tests.benchmarks.photographs import LIMITS
 
 SHEET = "rendered-images.jpg"
@@ -77,9 +78,8 @@ def main(
     parts = [_table(found, candidates | others, seeds, size) for found in read_data_sets(data)]
     parts.append(_timing(candidates))
     _contact_sheet(report.parent / SHEET)
-    head = report.read_text().partition(MARK)[0] if report.exists() else ""
     about = f"Measured on {describe_machine()}; {seeds} seeds, mean ± standard deviation."
-    report.write_text("\n\n".join([head.rstrip(), MARK, about, *parts, _provenance()]).lstrip() + "\n")
+    rewrite(report, MARK, "", [about, *parts, _provenance()])
 
 
 def _table(data: DataSet, candidates: dict[str, Backbone], seeds: int, size: int) -> str:

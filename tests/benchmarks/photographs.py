@@ -21,7 +21,22 @@ LIMITS = ImageLimits(max_bytes=1 << 30, min_side=32, max_side=1 << 14)  # a benc
 _BUCKET, _MASK = "photographs", "mask/"
 
 
-class Photographs:
+class ReadOnly:
+    """What an object store does that only gives."""
+
+    def put(self, bucket: str, key: str, data: bytes) -> Stored:
+        """Nothing is stored here."""
+        raise ObjectError(f"{bucket}/{key} ({len(data)} bytes): images of a benchmark are only read")
+
+    def delete(self, bucket: str, key: str) -> None:
+        """Nothing is removed here."""
+        raise ObjectError(f"{bucket}/{key}: images of a benchmark are only read")
+
+    def check(self) -> None:
+        """Always there."""
+
+
+class Photographs(ReadOnly):
     """Read-only. Masks are there in the colour of their label, as `vigil import` stores them."""
 
     def __init__(self, photos: Iterable[Photo]) -> None:
@@ -47,20 +62,9 @@ class Photographs:
         """Length in bytes."""
         return len(self.get(bucket, key, version))
 
-    def put(self, bucket: str, key: str, data: bytes) -> Stored:
-        """Nothing is stored here."""
-        raise ObjectError(f"{bucket}/{key} ({len(data)} bytes): photographs are only read")
-
     def keys(self, bucket: str, prefix: str = "") -> Iterator[str]:
         """All photographs."""
         return (key for key in sorted(self._photos) if bucket == _BUCKET and key.startswith(prefix))
-
-    def delete(self, bucket: str, key: str) -> None:
-        """Nothing is removed here."""
-        raise ObjectError(f"{bucket}/{key}: photographs are only read")
-
-    def check(self) -> None:
-        """Always there."""
 
     @staticmethod
     def _sample(photo: Photo) -> Sample:

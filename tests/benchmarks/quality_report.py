@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tests.benchmarks.page import rewrite
 from tests.benchmarks.verdicts import NAMES, Figures
 
 MARK = "<!-- measured: everything below is written by make bench-quality -->"
@@ -40,7 +41,6 @@ class DataSetPart:
 
 def write_report(report: Path, about: dict[str, Any], parts: Sequence[DataSetPart], runs: Sequence[Run]) -> None:
     """Rewrite the page below the mark, and the JSON file beside it."""
-    head = report.read_text().partition(MARK)[0].rstrip() if report.exists() else "# Detection quality"
     said = ", ".join(f"{name} {value}" for name, value in about["versions"].items())
     lines = [f"Measured on {about['machine']}; {said}. {_options(about)}"]
     for part in parts:
@@ -51,8 +51,7 @@ def write_report(report: Path, about: dict[str, Any], parts: Sequence[DataSetPar
         )
         if len({run.labelled for run in own}) > 1:
             lines.append(f"Gain by labelled anomalies over none, on the same test images:\n\n{_gains(own)}")
-    report.parent.mkdir(parents=True, exist_ok=True)
-    report.write_text("\n\n".join([head, MARK, *lines]) + "\n")
+    rewrite(report, MARK, "# Detection quality", lines)
     content = about | {"data_sets": [asdict(part) for part in parts], "runs": [asdict(run) for run in runs]}
     report.with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n")
 

@@ -1,8 +1,9 @@
 """The measured part of docs/serving.md."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tests.benchmarks.page import rewrite, table
 from tests.benchmarks.serving.finding import Finding
 
 MARK = "<!-- measured: everything below is written by make bench-serving -->"
@@ -10,10 +11,8 @@ MARK = "<!-- measured: everything below is written by make bench-serving -->"
 
 def write_page(page: Path, titles: Mapping[str, str], findings: Mapping[str, Finding]) -> None:
     """Rewrite the page below the mark: every part that was measured, under its title and in the order of the titles."""
-    head = page.read_text().partition(MARK)[0].rstrip() if page.exists() else "# Serving"
     there = [(titles[name], findings[name]) for name in titles if name in findings]
-    parts = [_summary(there), *(_part(title, finding) for title, finding in there)]
-    page.write_text("\n\n".join([head, MARK, *parts]) + "\n")
+    rewrite(page, MARK, "# Serving", [_summary(there), *(_part(title, finding) for title, finding in there)])
 
 
 def _summary(there: Sequence[tuple[str, Finding]]) -> str:
@@ -28,9 +27,3 @@ def _summary(there: Sequence[tuple[str, Finding]]) -> str:
 def _part(title: str, finding: Finding) -> str:
     about = f"Measured on {finding.measured}. {finding.conditions}"
     return f"### {title}\n\n{about}\n\n{table(finding.head, finding.rows)}"
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """In Markdown."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -35,12 +35,14 @@ def main(
     weights: Annotated[Path, typer.Option(help="Folder with ResNet-18's weights.")],
     report: Annotated[Path, typer.Option(help="Page whose measured part is rewritten; a .json beside it.")],
     anomalib: Annotated[Path | None, typer.Option(help="Python of the environment that has anomalib.")] = None,
-    only: Annotated[str, typer.Option(help="Parts to measure, with commas between them.")] = ",".join(PARTS),
+    only: Annotated[
+        list[str] | None, typer.Option(help=f"Parts, with commas: {', '.join(PARTS)}; default: all.")
+    ] = None,
     size: Annotated[int, typer.Option(help="Side of the network's input.")] = 256,
     scale: Annotated[list[str] | None, typer.Option(help="NAME=NUMBER: another size of a part, for a try.")] = None,
 ) -> None:
     """Measure the parts and rewrite the report."""
-    chosen = [name.strip() for name in only.split(",") if name.strip()]
+    chosen = [name.strip() for entry in only or PARTS for name in entry.split(",") if name.strip()]
     if unknown := set(chosen) - set(PARTS):
         raise typer.BadParameter(f"there are {', '.join(PARTS)}; not {', '.join(sorted(unknown))}", param_hint="only")
     file = find_weights("resnet18", weights)

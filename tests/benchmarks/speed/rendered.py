@@ -12,8 +12,8 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from gpu.pretraining.scenes import render
-from storage.errors import NoSuchObject, ObjectError
-from storage.records import Stored
+from storage.errors import NoSuchObject
+from tests.benchmarks.photographs import ReadOnly
 from trainer.dataset import Sample
 
 _BUCKET = "rendered"
@@ -32,7 +32,7 @@ def render_bases(path: Path, count: int, side: int) -> None:
     np.save(path, bases)
 
 
-class Rendered:
+class Rendered(ReadOnly):
     """Read-only, as an object store. An image is a base, shifted round, perhaps mirrored, brightened, with noise.
 
     A bad one has a scratch or a stain as well. `making` are the CPU seconds that its images have taken so far, all
@@ -75,20 +75,9 @@ class Rendered:
         """Not known before it is made."""
         return None
 
-    def put(self, bucket: str, key: str, data: bytes) -> Stored:
-        """Nothing is stored here."""
-        raise ObjectError(f"{bucket}/{key} ({len(data)} bytes): rendered images are only read")
-
     def keys(self, bucket: str, prefix: str = "") -> Iterator[str]:
         """Those that are kept."""
         return (key for key in sorted(self._kept) if bucket == _BUCKET and key.startswith(prefix))
-
-    def delete(self, bucket: str, key: str) -> None:
-        """Nothing is removed here."""
-        raise ObjectError(f"{bucket}/{key}: rendered images are only read")
-
-    def check(self) -> None:
-        """Always there."""
 
     def _render(self, number: int, *, bad: bool) -> bytes:
         random = np.random.default_rng((number, bad))

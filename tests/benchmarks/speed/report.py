@@ -6,6 +6,8 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
+from tests.benchmarks.page import rewrite, table
+
 MARK = "<!-- measured: everything below is written by make bench-speed -->"
 _GIB, _MIB = 2**30, 2**20
 _CORESET = ("coreset", "calibration, coreset")
@@ -23,13 +25,12 @@ def keep(report: Path, part: str, measured: Figures) -> None:
 
 def write_report(report: Path) -> None:
     """Rewrite the page below the mark from all that is in the JSON file."""
-    head = report.read_text().partition(MARK)[0].rstrip() if report.exists() else "# Speed and memory"
     stored = json.loads(report.with_suffix(".json").read_text())
     lines = [
         f"{_titled(part)}\n\n{_said(stored[part])}\n\n{_WRITERS[part](stored[part]['figures'])}"
         for part in _order(stored)
     ]
-    report.write_text("\n\n".join([head, MARK, *lines]) + "\n")
+    rewrite(report, MARK, "# Speed and memory", lines)
 
 
 def _order(stored: Figures) -> list[str]:
@@ -89,7 +90,7 @@ def _coreset(figures: Figures) -> str:
     return (
         f"{figures['points']:,} patches of {figures['images']} photographs, {figures['dimensions']} numbers "
         f"each.{theirs} Not in the figures per pick: the projection before it, {projection} of ours.\n\n"
-        + _table(
+        + table(
             [
                 "bank",
                 "Vigil, ms a pick",
@@ -123,13 +124,13 @@ def _training(figures: Figures) -> str:
         f"{figures['size']}, {100 * figures['ratio']:g} % of the patches kept. Vigil's time contains its calibration "
         f"and the evaluation with {figures['evaluated']} images. AUROC of the models on {figures['good']} good "
         f"and {figures['bad']} bad images.",
-        _table(["", "wall s", "CPU s", "peak RSS, MiB", "AUROC of each seed", "mean"], rows),
+        table(["", "wall s", "CPU s", "peak RSS, MiB", "AUROC of each seed", "mean"], rows),
     ]
     if theirs:
         difference = mean(run["auroc"] for run in ours) - mean(run["auroc"] for run in theirs)
         share = median(run["peak"] for run in ours) / median(run["peak"] for run in theirs)
         parts.append(
-            _table(
+            table(
                 ["Vigil beside anomalib", "required", "measured"],
                 [
                     ["less CPU time", "5 ×", _ratio(*([run["cpu"] for run in runs] for runs in (theirs, ours)))],
@@ -160,7 +161,7 @@ def _training(figures: Figures) -> str:
     parts.append(
         f"One training of these without a service around it, by phase. The threads that decode and resize ahead of the "
         f"backbone took {decoding:.1f} s of CPU time beside it; the whole process {figures['phases']['cpu']:.1f} s.\n\n"
-        + _table(["phase", "wall s"], [[name, f"{seconds:.2f}"] for name, seconds in named])
+        + table(["phase", "wall s"], [[name, f"{seconds:.2f}"] for name, seconds in named])
     )
     return "\n\n".join(parts)
 
@@ -182,7 +183,7 @@ def _scoring(figures: Figures) -> str:
     return (
         f"{figures['images']} JPEG files of {figures['side']} × {figures['side']} pixels a round, input "
         f"{figures['size']} × {figures['size']}, a bank of {100 * figures['ratio']:g} %.\n\n"
-        + _table(
+        + table(
             [
                 "batch",
                 "Vigil, images/s",
@@ -221,7 +222,7 @@ def _memory(figures: Figures) -> str:
         f"Images of {figures['side']} × {figures['side']} pixels made from their number, input {figures['size']} × "
         f"{figures['size']}, {100 * figures['ratio']:g} % of the patches kept, {figures['tests']} images judged. The "
         "CPU time is without that of making the images, the wall time with it.\n\n"
-        + _table(
+        + table(
             ["images", "budget", "peak RSS over the empty worker, GiB", "within", "wall s", "CPU s", "AUROC", "plan"],
             rows,
         )
@@ -252,9 +253,9 @@ def _growth(figures: Figures) -> str:
         f"Wall ms per image of {figures['side']} × {figures['side']} pixels, input {figures['size']} × "
         f"{figures['size']}, {100 * figures['ratio']:g} % of the patches kept; the images were made before. The "
         "coreset is that of the model and the five of the calibration.\n\n"
-        + _table(["images", *each], rows)
+        + table(["images", *each], rows)
         + "\n\n"
-        + _table(
+        + table(
             ["outside the coreset, most over least", "required", "measured"],
             [["wall time per image", "within 20 %", f"{100 * flat:.0f} %"]],
         )
@@ -284,15 +285,10 @@ def _neighbours(figures: Figures) -> str:
     ]
     return (
         f"{figures['points']:,} random points of {figures['dimensions']} numbers; queries in batches of 1,024.\n\n"
-        + _table(
+        + table(
             ["rows of the bank", "Vigil, ms per 1,000", "cdist and min, ms per 1,000", "faster", "same row found"], rows
         )
     )
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
 
 
 def _spread(values: Sequence[float], form: str) -> str:
