@@ -2,8 +2,8 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import safetensors
 import torch
@@ -17,11 +17,18 @@ from gpu.discriminator import Discriminator
 from gpu.explanation import Source
 from gpu.inspection import Inspector, References
 from gpu.labelling import DefectBank
+from gpu.patch_embedding import Embedding
 from gpu.patch_head import PatchHead
 
-FORMAT_VERSION = 2  # 1 had another discriminator, and no patch head
+FORMAT_VERSION = 3  # 1 had another discriminator, and no patch head; 2 neither grid nor whitening
 _KEY = "vigil"  # of the header's metadata
 _REFERENCES = 4  # images kept for the self-test, at most
+
+
+class BackboneLoader(Protocol):
+    """Gives the backbone of a name, with these layers."""
+
+    def __call__(self, name: str, *, layers: tuple[str, ...]) -> Backbone: ...
 
 
 class ArtefactError(Exception):
@@ -37,12 +44,14 @@ def save(
     """
     images = references[:_REFERENCES].cpu()
     found = inspector.inspect(images) if len(images) else []
-    bank, backbone = inspector.defect_bank, inspector.backbone
+    bank, embedding = inspector.defect_bank, inspector.embedding
+    backbone = embedding.backbone
     header = {
         "format_version": FORMAT_VERSION,
         "software_version": software_version,
         "detector": {"name": inspector.detector.name, "config": inspector.detector.config()},
         "backbone": {"name": backbone.name, "digest": backbone.digest, "layers": backbone.layers},
+        "stride": embedding.stride,
         "calibration": dataclasses.asdict(inspector.calibration),
         "input_size": inspector.input_size,
         "dimensions": dimensions,
@@ -65,17 +74,19 @@ def save(
 
 
 def load(
-    data: bytes, backbone_loader: Callable[[str], Backbone], device: torch.device | str = "cpu"
+    data: bytes, backbone_loader: BackboneLoader, device: torch.device | str = "cpu"
 ) -> tuple[Inspector, References]:
     """The inspector on the device, and the reference images of its self-test.
 
-    Raises ArtefactError for a damaged file, another format version, or a backbone with other weights or layers.
+    Raises ArtefactError for a damaged file, another format version, or a backbone with other weights.
     """
     header = read_header(data)
     wanted = header["backbone"]
-    backbone = backbone_loader(wanted["name"]).to(device)
+    try:
+        backbone = backbone_loader(wanted["name"], layers=tuple(wanted["layers"])).to(device)
+    except ValueError as error:
+        raise ArtefactError(f"The model artefact needs what this version does not have: {error}") from error
     _same("backbone weights", wanted["digest"], backbone.digest)
-    _same("backbone layers", tuple(wanted["layers"]), backbone.layers)
     try:
         tensors = safetensors_torch.load(data)
         described = header["detector"]
@@ -90,11 +101,12 @@ def load(
         references = References(tensors["references.images"], tuple(stored["scores"]), tuple(stored["decisions"]))
         height, width = header["input_size"]
         calibration = Calibration(**header["calibration"])
-        sources = tuple(Source(*source) for source in header.get("sources", ()))  # older artefacts have none
+        embedding = Embedding(backbone, int(header["stride"]))
+        sources = tuple(Source(*source) for source in header["sources"])
     except (KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
         raise ArtefactError(f"The model artefact is damaged and cannot be read ({error!r}).") from error
     size = height, width
-    inspector = Inspector(backbone, detector, calibration, size, bank, references, discriminator, sources, patch_head)
+    inspector = Inspector(embedding, detector, calibration, size, bank, references, discriminator, sources, patch_head)
     return inspector, references
 
 

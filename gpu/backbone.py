@@ -43,16 +43,28 @@ class Backbone(nn.Module):
     """
 
     def __init__(
-        self, name: str, digest: str, layers: tuple[str, ...], stem: tuple[str, ...], network: nn.Module
+        self,
+        name: str,
+        digest: str,
+        layers: tuple[str, ...],
+        stem: nn.Module,
+        stages: nn.ModuleDict,
+        outputs: nn.ModuleDict,
     ) -> None:
+        """`stages` and `outputs` may have more than the layers need. Raises ValueError for an unknown layer."""
         super().__init__()
+        if set(layers) - set(STAGES):
+            raise ValueError(f"A backbone has the layers {', '.join(STAGES)}; asked for were {', '.join(layers)}.")
         self.name, self.digest, self.layers = name, digest, layers
         deepest = max(STAGES.index(layer) for layer in layers)
-        self.stem = nn.Sequential(*(network.get_submodule(child) for child in stem))
-        self.stages = nn.ModuleDict({stage: network.get_submodule(stage) for stage in STAGES[: deepest + 1]})
-        outputs = network.outputs if isinstance(network, VigilNetwork) else nn.ModuleDict()
+        self.stem = stem
+        self.stages = nn.ModuleDict({stage: stages[stage] for stage in STAGES[: deepest + 1]})
         self.outputs = nn.ModuleDict({layer: outputs[layer] for layer in layers if layer in outputs})
         self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
+
+    def using(self, layers: tuple[str, ...]) -> "Backbone":
+        """The same network, cut after the last of these layers, of which it must have all."""
+        return Backbone(self.name, self.digest, layers, self.stem, self.stages, self.outputs)
 
     @property
     def device(self) -> torch.device:
@@ -90,6 +102,11 @@ def resolve_backbone(name: str, weights_directory: Path | None, device: torch.de
     return name
 
 
+def default_layers(name: str) -> tuple[str, ...]:
+    """The layers that the backbone of that name gives unless others are asked for."""
+    return _ARCHITECTURES[name].layers
+
+
 def load_backbone(
     name: str,
     weights_directory: Path | None = None,
@@ -120,9 +137,6 @@ def read_backbone(
 ) -> Backbone:
     """The backbone of that name with the weights of this file. Raises as load_backbone does."""
     architecture = _ARCHITECTURES[name]
-    layers = layers or architecture.layers
-    if set(layers) - set(STAGES):
-        raise ValueError(f"A backbone has the layers {', '.join(STAGES)}; asked for were {', '.join(layers)}.")
     state, digest = load_weights(path)
     with torch.device("meta"):  # allocates nothing: the tensors of the file become the parameters
         network = architecture.build()
@@ -134,7 +148,10 @@ def read_backbone(
     if missing:
         raise WeightsError(f"The weights {path} are not those of {name}: {len(missing)} missing, first {missing[0]}.")
     _fold(network.eval())
-    return Backbone(name, digest, layers, architecture.stem, network).to(device)
+    stem = nn.Sequential(*(network.get_submodule(child) for child in architecture.stem))
+    stages = nn.ModuleDict({stage: network.get_submodule(stage) for stage in STAGES})
+    outputs = network.outputs if isinstance(network, VigilNetwork) else nn.ModuleDict()
+    return Backbone(name, digest, layers or architecture.layers, stem, stages, outputs).to(device)
 
 
 def _fold(module: nn.Module) -> None:

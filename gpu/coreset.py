@@ -168,9 +168,16 @@ class _Replay:
 
 @torch.no_grad()
 def project(
-    patches: Tensor, images: Tensor | None = None, *, seed: int = 0, device: torch.device | str | None = None
+    patches: Tensor,
+    images: Tensor | None = None,
+    *,
+    seed: int = 0,
+    device: torch.device | str | None = None,
+    whitening: Tensor | None = None,
 ) -> Tensor:
     """patches (n, P, D) or (N, D), or those of some of the n images → (n · P, 128) float32 of whole numbers.
+
+    A whitening (D, D), where there is one, is multiplied with the patches first.
 
     A seeded Gaussian random projection: distances survive up to a factor of 1 ± ε with O(log N / ε²) dimensions
     (Johnson and Lindenstrauss 1984), and the selection costs less than half. Where D is no larger nothing is projected.
@@ -182,10 +189,11 @@ def project(
     images = torch.arange(len(rows)) if images is None else images
     cells, width = rows.shape[1:]
     device = patches.device if device is None else torch.device(device)
-    matrix = None
+    matrix = None if whitening is None else whitening.to(device)
     if width > _DIMENSIONS:
         drawn = torch.randn(width, _DIMENSIONS, generator=torch.Generator().manual_seed(seed))
-        matrix = drawn.div_(_DIMENSIONS**0.5).to(device)
+        drawn = drawn.div_(_DIMENSIONS**0.5).to(device)
+        matrix = drawn if matrix is None else matrix @ drawn
     points = torch.empty(len(images) * cells, min(width, _DIMENSIONS), device=device)
     done = 0
     for part in torch.split(images, max(1, _ROWS // cells)):

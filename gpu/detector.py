@@ -60,13 +60,13 @@ class Detector(Protocol):
 DETECTORS: dict[str, type[PatchCore] | type[PaDiM]] = {PatchCore.name: PatchCore, PaDiM.name: PaDiM}
 
 
-def create_detector(name: str, *, coreset_ratio: float, seed: int) -> Detector:
-    """A detector by its name, to be fitted; PaDiM has no coreset and takes the seed alone.
+def create_detector(name: str, *, coreset_ratio: float, seed: int, whitened: bool = False) -> Detector:
+    """A detector by its name, to be fitted; PaDiM has no coreset, always whitens, and takes the seed alone.
 
     Raises ValueError for an unknown name or a ratio outside 0 to 1.
     """
     if name == PatchCore.name:
-        return PatchCore(coreset_ratio, seed)
+        return PatchCore(coreset_ratio, seed, whitened=whitened)
     if name == PaDiM.name:
         return PaDiM(seed)
     raise ValueError(f"There is no detector {name!r}; there are {', '.join(DETECTORS)}.")

@@ -7,13 +7,12 @@ import torch
 from torch import Tensor
 
 from gpu.anomaly_map import anomaly_map
-from gpu.backbone import Backbone
 from gpu.calibration import Calibration
 from gpu.detector import Detector
 from gpu.discriminator import Discriminator
 from gpu.explanation import Region, Source, explain
 from gpu.labelling import DefectBank
-from gpu.patch_embedding import embed
+from gpu.patch_embedding import Embedding
 from gpu.patch_head import PatchHead, raised
 
 _TOLERANCE = 1e-3  # relative difference of scores that another device or library version may make
@@ -49,7 +48,7 @@ class References:
 
 
 class Inspector:
-    """Backbone, detector and calibration together; input_size is (H, W).
+    """Embedding, detector and calibration together; input_size is (H, W).
 
     With a patch head and a discriminator it also uses what masks and labelled anomalies taught, with a defect bank it
     names defects. `sources` are the normal training images in the order in which the detector learned from them;
@@ -58,7 +57,7 @@ class Inspector:
 
     def __init__(
         self,
-        backbone: Backbone,
+        embedding: Embedding,
         detector: Detector,
         calibration: Calibration,
         input_size: tuple[int, int],
@@ -68,11 +67,11 @@ class Inspector:
         sources: tuple[Source, ...] = (),
         patch_head: PatchHead | None = None,
     ) -> None:
-        self.backbone, self.input_size, self.calibration = backbone, input_size, calibration
-        self.detector = detector.to(backbone.device)
-        self.defect_bank = defect_bank.to(backbone.device) if defect_bank else None
-        self.discriminator = discriminator.to(backbone.device) if discriminator else None
-        self.patch_head = patch_head.to(backbone.device) if patch_head else None
+        self.embedding, self.input_size, self.calibration = embedding, input_size, calibration
+        self.detector = detector.to(embedding.device)
+        self.defect_bank = defect_bank.to(embedding.device) if defect_bank else None
+        self.discriminator = discriminator.to(embedding.device) if discriminator else None
+        self.patch_head = patch_head.to(embedding.device) if patch_head else None
         self.references, self.sources = references, sources
 
     @torch.no_grad()
@@ -86,7 +85,7 @@ class Inspector:
         batch = images if isinstance(images, Tensor) else torch.stack(list(images))
         if tuple(batch.shape[1:]) != (3, *self.input_size):
             raise ValueError(f"images {tuple(batch.shape[1:])} were not prepared for the input {self.input_size}")
-        patches = embed(self.backbone, batch)
+        patches = self.embedding.embed(batch)
         scores, patch_scores = self.detector.score(patches)
         if self.patch_head is not None:
             scores, patch_scores = raised(scores, patch_scores, self.patch_head.factor(patches))
@@ -119,7 +118,7 @@ class Inspector:
             if not difference <= _TOLERANCE or now.is_anomalous != decision:
                 raise SelfTestError(
                     f"Reference image {number} scored {score:.6g} ({_word(decision)}) at training and scores "
-                    f"{now.score:.6g} ({_word(now.is_anomalous)}) on {self.backbone.device}. This machine would not "
+                    f"{now.score:.6g} ({_word(now.is_anomalous)}) on {self.embedding.device}. This machine would not "
                     "decide as the trained model does; check its GPU, driver and torch version."
                 )
         return worst

@@ -7,10 +7,9 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from gpu.backbone import Backbone
 from gpu.coreset import farthest_first, project
 from gpu.memory_plan import MOST_JUDGED, MemoryPlan, Shape, rows_of_part
-from gpu.patch_embedding import embed
+from gpu.patch_embedding import Embedding
 
 FOLDS = 5
 
@@ -49,7 +48,7 @@ class Normals:
     @torch.no_grad()
     def gather(
         cls,
-        backbone: Backbone,
+        embedding: Embedding,
         batches: Iterable[Tensor],
         count: int,
         planned: Callable[[Shape], MemoryPlan],
@@ -64,7 +63,7 @@ class Normals:
         order = _order(count, seed)
         gathering: _Gathering | None = None
         for batch in batches:
-            patches = embed(backbone, batch)
+            patches = embedding.embed(batch)
             if gathering is None:
                 plan = planned(Shape(patches.shape[1] * patches.shape[2], patches.shape[3]))
                 gathering = _Gathering(plan, patches, order, ratio, seed)

@@ -1,6 +1,7 @@
 """Feature maps → patch embeddings (PatchCore §3.1)."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -9,39 +10,50 @@ from torch.nn import functional
 from gpu.backbone import Backbone
 from gpu.images import normalise
 
-STRIDE = 8  # pixels of the network's input per patch, on each axis
+STRIDE = 8  # pixels of the network's input per patch, on each axis, unless an embedding says otherwise
 
 
-@torch.no_grad()
-def embed(backbone: Backbone, images: Tensor) -> Tensor:
-    """uint8 (B, 3, H, W) → patch embeddings (B, h, w, D), float32, on the backbone's device; h = H / 8, w = W / 8.
+@dataclass(frozen=True)
+class Embedding:
+    """How images become patch embeddings: the layers of a backbone, on a grid with a patch every `stride` pixels."""
 
-    Each layer's map is averaged over 3 × 3 neighbourhoods and brought to one grid (finer maps averaged, coarser ones
-    interpolated); the layers are concatenated along D. PatchCore §3.1, with averaging as its aggregation.
-    """
-    grid = images.shape[2] // STRIDE, images.shape[3] // STRIDE
-    maps = [to_grid(feature_map, grid) for feature_map in backbone(normalise(images.to(backbone.device)))]
-    return torch.cat(maps, dim=1).permute(0, 2, 3, 1).contiguous()
+    backbone: Backbone
+    stride: int = STRIDE
 
+    @property
+    def device(self) -> torch.device:
+        """Where the backbone is, and where embeddings are made."""
+        return self.backbone.device
 
-def embed_all(backbone: Backbone, batches: Iterable[Tensor], count: int) -> Tensor:
-    """Batches uint8 (B, 3, H, W), count images in all → patch embeddings (count, h, w, D), float16, on the CPU.
+    @torch.no_grad()
+    def embed(self, images: Tensor) -> Tensor:
+        """uint8 (B, 3, H, W) → patch embeddings (B, H / stride, W / stride, D), float32, on the device.
 
-    Raises ValueError if count is not met.
-    """
-    buffer: Tensor | None = None
-    done = 0
-    for batch in batches:
-        patches = embed(backbone, batch)
-        if buffer is None:
-            buffer = torch.empty(count, *patches.shape[1:], dtype=torch.float16)
-        if done + len(patches) > count:
-            raise ValueError(f"more than the {count} images that were announced")
-        buffer[done : done + len(patches)] = patches
-        done += len(patches)
-    if buffer is None or done < count:
-        raise ValueError(f"{done} images where {count} were announced")
-    return buffer
+        Each layer's map is averaged over 3 × 3 neighbourhoods and brought to one grid (finer maps averaged, coarser
+        ones interpolated); the layers are concatenated along D. PatchCore §3.1, with averaging as its aggregation.
+        """
+        maps = self.backbone(normalise(images.to(self.device)))
+        grid = images.shape[2] // self.stride, images.shape[3] // self.stride
+        return torch.cat([to_grid(one, grid) for one in maps], dim=1).permute(0, 2, 3, 1).contiguous()
+
+    def embed_all(self, batches: Iterable[Tensor], count: int) -> Tensor:
+        """Batches uint8 (B, 3, H, W), count images in all → patch embeddings (count, h, w, D), float16, on the CPU.
+
+        Raises ValueError if count is not met.
+        """
+        buffer: Tensor | None = None
+        done = 0
+        for batch in batches:
+            patches = self.embed(batch)
+            if buffer is None:
+                buffer = torch.empty(count, *patches.shape[1:], dtype=torch.float16)
+            if done + len(patches) > count:
+                raise ValueError(f"more than the {count} images that were announced")
+            buffer[done : done + len(patches)] = patches
+            done += len(patches)
+        if buffer is None or done < count:
+            raise ValueError(f"{done} images where {count} were announced")
+        return buffer
 
 
 def to_grid(feature_map: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -8,20 +8,26 @@ from torch import Tensor
 
 from gpu.coreset import farthest_first, project
 from gpu.neighbours import nearest
+from gpu.whitening import partial_whitening
 
 _NEIGHBOURS = 9  # b of equation 7, the paper's own choice
 
 
 class PatchCore:
-    """A memory bank (M, D), a coreset of all normal patch embeddings, and the nearest bank rows of each of its rows."""
+    """A memory bank (M, D), a coreset of all normal patch embeddings, and the nearest bank rows of each of its rows.
+
+    Where it is whitened, distances are those of patches multiplied with a partial whitening (D, D), which is learned
+    from the patches of the bank's own images, and the bank holds such patches.
+    """
 
     name: ClassVar[str] = "patchcore"
 
-    def __init__(self, coreset_ratio: float = 0.01, seed: int = 0) -> None:
+    def __init__(self, coreset_ratio: float = 0.01, seed: int = 0, *, whitened: bool = False) -> None:
         if not 0 < coreset_ratio <= 1:
             raise ValueError(f"the coreset ratio must be above 0 and at most 1, not {coreset_ratio}")
-        self.coreset_ratio, self.seed = coreset_ratio, seed
+        self.coreset_ratio, self.seed, self.whitened = coreset_ratio, seed, whitened
         self.bank = torch.empty(0, 0)  # (M, D)
+        self.whitening: Tensor | None = None
         self.neighbours = torch.empty(0, 0, dtype=torch.int64)  # (M, b − 1): the nearest other rows of each row
         self.origins = torch.empty(0, 2, dtype=torch.int32)  # (M, 2): position of the image of each row, and its cell
 
@@ -34,6 +40,7 @@ class PatchCore:
         images = torch.arange(len(patches)) if images is None else images
         if not len(images):
             raise ValueError("PatchCore needs at least one normal image")
+        self._learn_whitening(patches.flatten(1, 2), images)
         rows = self._select(patches.flatten(1, 2), images, self.bank_rows(len(images), cells), progress)
         self._keep(patches.flatten(1, 2)[images[rows // cells], rows % cells], rows // cells, rows % cells)
 
@@ -43,6 +50,7 @@ class PatchCore:
 
         What a bank of a coreset of coresets misses of the patches is at most the sum of what both miss.
         """
+        self._learn_whitening(rows.unsqueeze(1), torch.arange(len(rows)))
         chosen = self._select(rows, torch.arange(len(rows)), min(picks, len(rows)), progress)
         self._keep(rows[chosen], *origins[chosen].unbind(1))
 
@@ -54,11 +62,19 @@ class PatchCore:
         total = len(images) * (patches.shape[1] if patches.dim() == 3 else 1)
         if picks == total:
             return torch.arange(total)
-        points = project(patches, images, seed=self.seed, device=self.bank.device)
+        points = project(patches, images, seed=self.seed, device=self.bank.device, whitening=self.whitening)
         return farthest_first(points, picks, seed=self.seed, progress=progress).cpu()
 
+    def _learn_whitening(self, patches: Tensor, images: Tensor) -> None:
+        if self.whitened:
+            self.whitening = partial_whitening(patches, images, self.seed).to(self.bank.device)
+
+    def _whiten(self, patches: Tensor) -> Tensor:
+        patches = patches.to(self.bank.device).float()
+        return patches if self.whitening is None else patches @ self.whitening
+
     def _keep(self, bank: Tensor, images: Tensor, cells: Tensor) -> None:
-        self.bank = bank.to(self.bank.device).float()
+        self.bank = self._whiten(bank)
         self.neighbours = _others(self.bank, min(_NEIGHBOURS, len(bank)))
         self.origins = torch.stack((images, cells), dim=1).to(torch.int32)
 
@@ -67,7 +83,7 @@ class PatchCore:
         """patches (B, h, w, D) → image scores (B,), the largest patch score re-weighted (eq. 7), and patch scores."""
         if not len(self.bank):
             raise RuntimeError("score was called before fit or restore")
-        patches = patches.to(self.bank.device).float()
+        patches = self._whiten(patches)
         distances, rows = nearest(patches.flatten(0, 2), self.bank)
         distances, rows = distances.view(len(patches), -1), rows.view(len(patches), -1)  # (B, h·w)
         largest, cell = distances.max(dim=1)
@@ -85,32 +101,33 @@ class PatchCore:
         return 1 - torch.cat((largest.unsqueeze(1), others), dim=1).softmax(dim=1)[:, 0]
 
     @torch.no_grad()
-    def trace(self, patches: Tensor) -> Tensor | None:
-        """patches (k, D) → (k, 2): the image and cell of the nearest bank row; None where a stored bank has none."""
-        if not len(self.origins):
-            return None
-        _, rows = nearest(patches.to(self.bank.device).float(), self.bank)
+    def trace(self, patches: Tensor) -> Tensor:
+        """patches (k, D) → (k, 2): the image and cell of the nearest bank row."""
+        _, rows = nearest(self._whiten(patches), self.bank)
         return self.origins[rows.squeeze(1).cpu()]
 
     def state(self) -> dict[str, Tensor]:
-        """The memory bank, its neighbourhoods, and where its rows come from."""
-        return {"bank": self.bank, "neighbours": self.neighbours, "origins": self.origins}
+        """The memory bank, its neighbourhoods, where its rows come from, and the whitening where there is one."""
+        state = {"bank": self.bank, "neighbours": self.neighbours, "origins": self.origins}
+        return state if self.whitening is None else state | {"whitening": self.whitening}
 
     def config(self) -> dict[str, float]:
-        """The coreset ratio and the seed."""
-        return {"coreset_ratio": self.coreset_ratio, "seed": self.seed}
+        """The coreset ratio, the seed, and whether patches are whitened (1) or not (0)."""
+        return {"coreset_ratio": self.coreset_ratio, "seed": self.seed, "whitened": int(self.whitened)}
 
     @classmethod
     def restore(cls, config: Mapping[str, float], state: Mapping[str, Tensor]) -> Self:
         """The detector whose config() and state() these are. Raises KeyError where a part is missing."""
-        detector = cls(float(config["coreset_ratio"]), int(config["seed"]))
+        detector = cls(float(config["coreset_ratio"]), int(config["seed"]), whitened=bool(config["whitened"]))
         detector.bank, detector.neighbours = state["bank"], state["neighbours"]
-        detector.origins = state.get("origins", detector.origins)  # older artefacts have none
+        detector.origins = state["origins"]
+        detector.whitening = state["whitening"] if detector.whitened else None
         return detector
 
     def to(self, device: torch.device | str) -> Self:
         """Move the bank, and with it all computation, to the device."""
         self.bank, self.neighbours = self.bank.to(device), self.neighbours.to(device)
+        self.whitening = None if self.whitening is None else self.whitening.to(device)
         return self
 
 

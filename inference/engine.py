@@ -62,7 +62,7 @@ class Engine:
 
     def memory(self) -> int:
         """Bytes that this process holds: of its GPU's memory, or of the machine's where it computes on the CPU."""
-        device = self._inspector.backbone.device
+        device = self._inspector.embedding.device
         if device.type == "cuda":
             return torch.cuda.memory_reserved(device)
         return int(psutil.Process().memory_info().rss)

@@ -9,6 +9,7 @@ import socket
 import sys
 import time
 import zlib
+from functools import partial
 
 import torch
 import uvicorn
@@ -51,7 +52,7 @@ def load_engine(stores: Stores, model: Model, slot: int) -> Engine:
         raise UnusableModel(f"Version {model.version} of the model has no artefact. Train the model again.")
     try:
         data = get_artefact(stores, model, model.artefact)
-        inspector, _ = artefact.load(data, lambda name: _backbone(settings, name), _device(model, slot))
+        inspector, _ = artefact.load(data, partial(_backbone, settings), _device(model, slot))
         limits = ImageLimits(settings.max_image_bytes, settings.min_image_side, settings.max_image_side)
         engine = Engine(inspector, limits, _dimensions(settings, data))
         difference = engine.self_test()
@@ -68,7 +69,7 @@ def load_engine(stores: Stores, model: Model, slot: int) -> Engine:
         ) from error
     except (artefact.ArtefactError, WeightsError, SelfTestError) as error:
         raise UnusableModel(str(error)) from error
-    log.info("self-test passed on %s, largest difference %.1e", inspector.backbone.device, difference)
+    log.info("self-test passed on %s, largest difference %.1e", inspector.embedding.device, difference)
     return engine
 
 
@@ -84,8 +85,8 @@ def _load(stores: Stores, model: Model, place: Place) -> Engine:
             time.sleep(_PAUSE_SECONDS)
 
 
-def _backbone(settings: Settings, name: str) -> Backbone:
-    return load_backbone(name, settings.weights, allow_download=settings.allow_download)
+def _backbone(settings: Settings, name: str, *, layers: tuple[str, ...]) -> Backbone:
+    return load_backbone(name, settings.weights, allow_download=settings.allow_download, layers=layers)
 
 
 def _dimensions(settings: Settings, data: bytes) -> tuple[int, int] | None:

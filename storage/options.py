@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
-DETECTORS = ("patchcore", "padim")
+AUTO = "auto"
+DETECTORS = (AUTO, "patchcore", "padim")
 BACKBONES = ("auto", "vigil-s", "vigil-m", "resnet18", "resnet34", "resnet50", "wide_resnet50_2")
 PREFIX = "vigil:"
 
@@ -12,12 +13,15 @@ PREFIX = "vigil:"
 class TrainingOptions:
     """What a training may be told. `image_size` is the shorter side of the network's input, in pixels.
 
+    The detector "auto" is the one, with its grid and whitening, that cross-validation finds best; so is the size where
+    none is given.
+
     `max_false_alarms` is how many of 1,000 good parts may be reported; without it the labelled anomalies decide.
     """
 
-    detector: str = "patchcore"
+    detector: str = AUTO
     backbone: str = "auto"
-    image_size: int = 256
+    image_size: int | None = None
     coreset_ratio: float = 0.02
     max_false_alarms: float | None = None
     seed: int = 0

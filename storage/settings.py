@@ -39,6 +39,9 @@ class Settings(BaseSettings):
     training_memory_gib: float | None = Field(
         None, gt=0, description="memory for the patch embeddings of a training, in GiB; default: 60 % of what is free"
     )
+    selection_spending: float = Field(
+        3.0, ge=0, description="times of one training that comparing detectors may take; with 0 none are compared"
+    )
     max_concurrent_trainings: int = Field(2, ge=1, description="trainings that may wait or run at once")
     queue_trainings: bool = Field(
         False, description="queue trainings over that number instead of refusing them with 402"

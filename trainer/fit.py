@@ -13,7 +13,7 @@ from gpu.fitting import Recipe, fit_inspector
 from gpu.inspection import Inspector
 from gpu.memory_plan import MemoryPlan, Shape
 from gpu.normals import Normals
-from gpu.patch_embedding import embed_all
+from gpu.patch_embedding import Embedding
 from gpu.patchcore import PatchCore
 from gpu.pixel_histogram import PixelHistogram
 from storage.options import TrainingOptions
@@ -21,6 +21,7 @@ from trainer.dataset import Labels, Sample, TrainingError, merge_labels, network
 from trainer.evaluation import Judged, PixelCounts
 from trainer.memory import training_budget
 from trainer.reading import Prepared, Progress, Reading
+from trainer.selection import Choice, choose_candidate
 
 _BATCH, _BATCH_OF_CUDA = 8, 32  # images embedded or judged at a time; more only takes more memory on a CPU
 _REFERENCES = 2  # images of each class kept for the self-test of the artefact
@@ -38,6 +39,7 @@ class Fit:
     pixels: PixelCounts | None
     histogram: PixelHistogram | None
     dimensions: tuple[int, int] | None  # (width, height) of the training images, where all have the same
+    choice: Choice
 
 
 class Fitting:
@@ -50,10 +52,15 @@ class Fitting:
         options: TrainingOptions,
         progress: Progress,
         memory_gib: float | None = None,
+        spending: float = 0.0,
     ) -> None:
-        """`memory_gib` is what the patch embeddings may take; without it a share of what is free."""
+        """The backbone must have all its layers.
+
+        `memory_gib` is what the patch embeddings may take; without it a share of what is free. `spending` is how many
+        times the cost of one training comparing detectors may take.
+        """
         self._reading, self._backbone, self._options, self._progress = reading, backbone, options, progress
-        self._memory_gib, self._plan = memory_gib, ""
+        self._memory_gib, self._spending, self._plan = memory_gib, spending, ""
         self._batch = _BATCH_OF_CUDA if backbone.device.type == "cuda" else _BATCH
 
     def fit(self, train: Sequence[Sample], test: Sequence[Sample]) -> Fit:
@@ -61,10 +68,21 @@ class Fitting:
         labels = merge_labels(train, test)
         dimensions = self._reading.dimensions()
         sizes = [dimensions[sample.reference] for sample in train]
-        size = network_input(sizes, self._options.image_size)
         same = sizes[0] if len(set(sizes)) == 1 else None
         try:
-            inspector, references = self._train(train, size, labels)
+            choice = choose_candidate(
+                self._reading,
+                train,
+                dimensions,
+                self._backbone,
+                self._options,
+                self._spending,
+                training_budget(self._backbone.device, self._memory_gib),
+                self._progress,
+            )
+            log.info("chosen: %s, of %d compared", choice.candidate.name, len(choice.trials))
+            size = network_input(sizes, choice.candidate.image_size)
+            inspector, references = self._train(train, choice, size, labels)
             normal = [sample.reference for sample in train if not sample.anomalous]
             inspector.sources = tuple(Source(reference, *dimensions[reference]) for reference in normal)
             judged, pixels, histogram = self._judge(inspector, test, labels)
@@ -73,12 +91,15 @@ class Fitting:
                 f"The {self._backbone.device.type.upper()} has too little memory for images of {size[1]} × {size[0]} "
                 "pixels. Choose a smaller vigil:image-size or vigil:coreset-ratio, or stop models on this machine."
             ) from error
-        return Fit(inspector, references, judged, pixels, histogram, same)
+        return Fit(inspector, references, judged, pixels, histogram, same, choice)
 
-    def _train(self, train: Sequence[Sample], size: tuple[int, int], labels: Labels | None) -> tuple[Inspector, Tensor]:
+    def _train(
+        self, train: Sequence[Sample], choice: Choice, size: tuple[int, int], labels: Labels | None
+    ) -> tuple[Inspector, Tensor]:
         normal = [sample for sample in train if not sample.anomalous]
         anomalous = [sample for sample in train if sample.anomalous]
-        recipe, references, masks = self._recipe(), list[Tensor](), list[Tensor]()
+        recipe, references, masks = self._recipe(choice), list[Tensor](), list[Tensor]()
+        embedding = Embedding(self._backbone.using(choice.candidate.layers), choice.candidate.stride)
 
         def planned(shape: Shape) -> MemoryPlan:
             ratio = recipe.coreset_ratio if recipe.detector == PatchCore.name else None
@@ -89,14 +110,14 @@ class Fitting:
             return plan
 
         images = self._images(normal, size, labels, "Embedding normal images", references)
-        normals = Normals.gather(self._backbone, images, len(normal), planned, recipe.coreset_ratio, recipe.seed)
+        normals = Normals.gather(embedding, images, len(normal), planned, recipe.coreset_ratio, recipe.seed)
         if anomalous:
             images = self._images(anomalous, size, labels, "Embedding anomalous images", references, masks)
-            anomalies = embed_all(self._backbone, images, len(anomalous))
+            anomalies = embedding.embed_all(images, len(anomalous))
         else:
             anomalies = normals.patches.new_empty(0, *normals.patches.shape[1:])
         inspector = fit_inspector(
-            self._backbone,
+            embedding,
             recipe,
             normals,
             anomalies,
@@ -107,10 +128,10 @@ class Fitting:
         )
         return inspector, torch.stack(references)
 
-    def _recipe(self) -> Recipe:
+    def _recipe(self, choice: Choice) -> Recipe:
         options = self._options
         alarms = None if options.max_false_alarms is None else options.max_false_alarms / 1000
-        return Recipe(options.detector, options.coreset_ratio, options.seed, alarms)
+        return Recipe(choice.candidate.detector, options.coreset_ratio, options.seed, alarms)
 
     def _images(
         self,

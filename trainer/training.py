@@ -10,7 +10,7 @@ from importlib.metadata import version as installed_version
 from sqlalchemy.exc import OperationalError
 
 from gpu import artefact
-from gpu.backbone import load_backbone, resolve_backbone
+from gpu.backbone import STAGES, load_backbone, resolve_backbone
 from gpu.device import deterministic, select_device
 from gpu.memory_plan import MemoryNeeded
 from gpu.weights import WeightsError
@@ -122,11 +122,16 @@ def _fit(job: Job, stores: Stores, model: Model, train: list[Sample], test: list
     progress("Loading the backbone", 0)
     device = select_device()
     name = resolve_backbone(options.backbone, settings.weights, device)
-    backbone = load_backbone(name, settings.weights, allow_download=settings.allow_download, device=device)
+    backbone = load_backbone(
+        name, settings.weights, allow_download=settings.allow_download, device=device, layers=STAGES
+    )
     log.info("job %s: %d + %d images, %s on %s, %s", job.id, len(train), len(test), name, device, options)
     reading = Reading(stores.objects, [*train, *test], settings, progress)
     with deterministic(options.seed):
-        return Fitting(reading, backbone, options, progress, settings.training_memory_gib).fit(train, test)
+        fitting = Fitting(
+            reading, backbone, options, progress, settings.training_memory_gib, settings.selection_spending
+        )
+        return fitting.fit(train, test)
 
 
 def _patiently(stores: Stores, model: Model, put: Callable[[], Stored]) -> Stored:
@@ -147,7 +152,7 @@ def _commit(job: Job, stores: Stores, model: Model, fit: Fit, training_images: i
     figures = evaluation.metrics(fit.judged)
     data = artefact.save(fit.inspector, fit.references, installed_version("vigil"), fit.dimensions)
     stored = _patiently(stores, model, lambda: put_artefact(stores, model, job, data))
-    trusted = trust(fit.judged, fit.histogram)
+    trusted = trust(fit.judged, fit.histogram) | {"Candidates": fit.choice.report()}
     result = evaluation.evaluation_result(arn, ended, training_images, len(fit.judged), figures, fit.pixels, trusted)
     manifest = evaluation.evaluation_manifest(fit.judged, arn, project, version, ended)
     written: dict[str, Stored] = {}

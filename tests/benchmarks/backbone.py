@@ -25,7 +25,7 @@ from torch import Tensor
 from gpu.anomaly_map import anomaly_map
 from gpu.backbone import STAGES, Backbone, load_backbone, read_backbone
 from gpu.images import input_size, normalise, probe
-from gpu.patch_embedding import embed_all
+from gpu.patch_embedding import Embedding
 from gpu.patchcore import PatchCore
 from gpu.pixel_histogram import PixelHistogram
 from gpu.pretraining.scenes import render
@@ -100,7 +100,7 @@ def _table(data: DataSet, candidates: dict[str, Backbone], seeds: int, size: int
         torch.randperm(len(data.train), generator=torch.Generator().manual_seed(n))[:count] for n in range(seeds)
     ]
     for name, backbone in candidates.items():
-        patches = embed_all(backbone, torch.split(images, _BATCH), len(images))
+        patches = Embedding(backbone).embed_all(torch.split(images, _BATCH), len(images))
         channels = [feature_map.shape[1] for feature_map in backbone(torch.zeros(1, 3, 64, 64))]
         for called, first in _LAYERS.items():
             found = _judge(patches[..., sum(channels[:first]) :], masks, truth, learned)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from gpu.backbone import Backbone, load_backbone
+from gpu.backbone import STAGES, Backbone, load_backbone
 from gpu.device import deterministic, select_device
 from gpu.images import prepare
 from gpu.inspection import Inspector
@@ -29,9 +29,10 @@ def run_own(arrangement: Arrangement, labelled: int, options: TrainingOptions, w
 
     The photographs to judge are not there while it trains. Raises what a training raises.
     """
-    backbone = load_backbone(options.backbone, weights, device=select_device())
+    backbone = load_backbone(options.backbone, weights, device=select_device(), layers=STAGES)
     started = time.perf_counter()
-    inspector = _train(arrangement, labelled, options, backbone)
+    fit = _train(arrangement, labelled, options, backbone)
+    inspector = fit.inspector
     seconds = time.perf_counter() - started
     found = [
         inspection
@@ -45,7 +46,7 @@ def run_own(arrangement: Arrangement, labelled: int, options: TrainingOptions, w
         [one.anomaly_map for one in found],
         seconds,
         inspector.input_size,
-        inspector.detector.name,
+        fit.choice.candidate.name,
     )
 
 
@@ -68,13 +69,16 @@ def train(
     )
     reading = Reading(objects, [*samples, *test], settings, progress)
     with deterministic(options.seed):
-        return Fitting(reading, backbone, options, progress, settings.training_memory_gib).fit(samples, test)
+        fitting = Fitting(
+            reading, backbone, options, progress, settings.training_memory_gib, settings.selection_spending
+        )
+        return fitting.fit(samples, test)
 
 
-def _train(arrangement: Arrangement, labelled: int, options: TrainingOptions, backbone: Backbone) -> Inspector:
+def _train(arrangement: Arrangement, labelled: int, options: TrainingOptions, backbone: Backbone) -> Fit:
     shown = [*arrangement.train, *arrangement.labelled[:labelled]]
     photographs = Photographs(shown)
-    return train(photographs, photographs.samples(shown), [], options, backbone, silent).inspector
+    return train(photographs, photographs.samples(shown), [], options, backbone, silent)
 
 
 def prepared(inspector: Inspector, photos: Sequence[Photo]) -> list[Tensor]:

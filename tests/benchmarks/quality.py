@@ -13,23 +13,25 @@ from typing import Annotated, Any
 import typer
 
 from gpu.weights import find_weights
-from storage.options import TrainingOptions
+from storage.options import AUTO, TrainingOptions
 from tests.benchmarks.arrangement import Arrangement, arrange, counts_for, shared_size, truth_masks
 from tests.benchmarks.baseline import MODELS, Baseline
 from tests.benchmarks.datasets import DataSet, read_data_sets
 from tests.benchmarks.machine import describe_machine
 from tests.benchmarks.mistakes import write_mistakes
 from tests.benchmarks.own import run_own
-from tests.benchmarks.quality_report import DataSetPart, Run, write_report
+from tests.benchmarks.quality_report import DataSetPart, Report, Run
+from tests.benchmarks.quality_studies import STUDIES
 from tests.benchmarks.verdicts import Verdicts, judge
 
+DETECTORS = "detectors"
 _BASELINE_BACKBONE = "resnet18"  # the one that both have
 
 
 class Quality:
     """All runs so far; each is told when it is done, and the report is written after each data set."""
 
-    def __init__(self, report: Path, pictures: Path, about: dict[str, Any], baseline: Baseline | None) -> None:
+    def __init__(self, report: Report, pictures: Path, about: dict[str, Any], baseline: Baseline | None) -> None:
         self._report, self._pictures, self._about, self._baseline = report, pictures, about, baseline
         self._parts: list[DataSetPart] = []
         self._runs: list[Run] = []
@@ -39,7 +41,7 @@ class Quality:
         counts = counts_for(data, counts)
         for seed in range(self._about["seeds"]):
             arrangement = arrange(data, seed, max(counts), self._about["limit"])
-            size = shared_size(arrangement, options[0].image_size)
+            size = shared_size(arrangement, self._about["size"])
             masks = truth_masks(arrangement.test, size)
             for (name, backbone, labelled), found in self._verdicts(arrangement, options, counts, weights, size, seed):
                 figures = judge(found, arrangement.truth, masks)
@@ -53,7 +55,7 @@ class Quality:
         self._parts.append(DataSetPart(data.name, len(arrangement.train), len(arrangement.truth) - bad, bad))
         versions = {"Vigil": version("vigil")} | (self._baseline.versions if self._baseline else {})
         about = {"machine": describe_machine(), "versions": versions} | self._about
-        write_report(self._report, about, self._parts, self._runs)
+        self._report.keep_runs(about, self._parts, self._runs)
 
     def _verdicts(
         self,
@@ -85,8 +87,11 @@ def main(
         list[str] | None, typer.Option(help="Default: resnet18 where it is there, and vigil-s.")
     ] = None,
     detector: Annotated[list[str] | None, typer.Option(help="Default: what a training does by itself.")] = None,
-    size: Annotated[int, typer.Option(help="Shorter side of the network's input.")] = TrainingOptions().image_size,
-    seeds: int = 3,
+    size: Annotated[int, typer.Option(help="Shorter side of the input, but of that which auto chooses.")] = 256,
+    seeds: Annotated[int, typer.Option(help="The study of false alarms takes at least ten.")] = 3,
+    only: Annotated[
+        list[str] | None, typer.Option(help=f"Parts: {DETECTORS}, {', '.join(STUDIES)}; default: the first.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="At most so many images of each kind: for a quick try.")] = None,
     coreset_ratio: Annotated[float | None, typer.Option(help="anomalib's PatchCore; default: its own, 0.1.")] = None,
 ) -> None:
@@ -99,18 +104,32 @@ def main(
     baseline = Baseline(anomalib.absolute(), file, coreset_ratio) if anomalib is not None and file is not None else None
     backbones = backbone or ([_BASELINE_BACKBONE] if file else []) + ["vigil-s"]
     options = [
-        TrainingOptions(detector=name, backbone=network, image_size=size)
+        TrainingOptions(detector=name, backbone=network, image_size=None if name == AUTO else size)
         for network in backbones
         for name in detector or [TrainingOptions().detector]
     ]
     about = {"seeds": seeds, "limit": limit, "size": size, "coreset_ratio": coreset_ratio}
-    quality = Quality(report, pictures, about, baseline)
     try:
         sets = read_data_sets(data)
     except FileNotFoundError as error:
         raise typer.BadParameter(str(error), param_hint="data") from None
-    for found in sets:
-        quality.measure(found, options, anomalies or [0], weights)
+    if unknown := set(only or ()) - {DETECTORS, *STUDIES}:
+        raise typer.BadParameter(f"{unknown.pop()} is no part", param_hint="only")
+    kept = Report(report)
+    for part in only or [DETECTORS]:
+        if part == DETECTORS:
+            quality = Quality(kept, pictures, about, baseline)
+            for found in sets:
+                quality.measure(found, options, anomalies or [0], weights)
+        else:
+            title, study = STUDIES[part]
+            findings = [
+                (f"{title}: {found.name}, {option.backbone}", finding)
+                for found in sets
+                for option in options
+                if (finding := study(found, option, weights, seeds)) is not None
+            ]
+            kept.keep_study(part, findings)
 
 
 if __name__ == "__main__":

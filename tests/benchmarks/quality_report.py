@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tests.benchmarks.finding import Finding, restored, section, summary
 from tests.benchmarks.page import rewrite
 from tests.benchmarks.verdicts import NAMES, Figures
 
@@ -39,8 +40,40 @@ class DataSetPart:
     bad: int
 
 
-def write_report(report: Path, about: dict[str, Any], parts: Sequence[DataSetPart], runs: Sequence[Run]) -> None:
-    """Rewrite the page below the mark, and the JSON file beside it."""
+class Report:
+    """A page and the JSON file beside it, which keeps the newest of each part; parts are measured one by one."""
+
+    def __init__(self, page: Path) -> None:
+        self._page, self._file = page, page.with_suffix(".json")
+        self._content: dict[str, Any] = json.loads(self._file.read_text()) if self._file.exists() else {}
+
+    def keep_runs(self, about: dict[str, Any], parts: Sequence[DataSetPart], runs: Sequence[Run]) -> None:
+        """Put them in the place of older ones."""
+        self._content["detectors"] = about | {
+            "data_sets": [asdict(part) for part in parts],
+            "runs": [asdict(run) for run in runs],
+        }
+        self._write()
+
+    def keep_study(self, name: str, findings: Sequence[tuple[str, Finding]]) -> None:
+        """Put the findings (title, finding) of a study in the place of older ones."""
+        self._content[name] = [(title, asdict(finding)) for title, finding in findings]
+        self._write()
+
+    def _write(self) -> None:
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        self._file.write_text(json.dumps(self._content, indent=1, ensure_ascii=False) + "\n")
+        content = dict(self._content)
+        lines = _of_detectors(content.pop("detectors")) if "detectors" in content else []
+        there = [(title, restored(finding)) for study in content.values() for title, finding in study]
+        if there:
+            lines += [section(title, finding) for title, finding in there] + [summary(there)]
+        rewrite(self._page, MARK, "# Detection quality", lines)
+
+
+def _of_detectors(about: dict[str, Any]) -> list[str]:
+    parts = [DataSetPart(**part) for part in about["data_sets"]]
+    runs = [Run(**{**run, "figures": Figures(**run["figures"])}) for run in about["runs"]]
     said = ", ".join(f"{name} {value}" for name, value in about["versions"].items())
     lines = [f"Measured on {about['machine']}; {said}. {_options(about)}"]
     for part in parts:
@@ -51,9 +84,7 @@ def write_report(report: Path, about: dict[str, Any], parts: Sequence[DataSetPar
         )
         if len({run.labelled for run in own}) > 1:
             lines.append(f"Gain by labelled anomalies over none, on the same test images:\n\n{_gains(own)}")
-    rewrite(report, MARK, "# Detection quality", lines)
-    content = about | {"data_sets": [asdict(part) for part in parts], "runs": [asdict(run) for run in runs]}
-    report.with_suffix(".json").write_text(json.dumps(content, indent=1) + "\n")
+    return lines
 
 
 def _options(about: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """The benchmark of decisions: nothing judged was learned from, the figures are those named, the page keeps its head."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,11 @@ from storage.options import TrainingOptions
 from tests.benchmarks.arrangement import Arrangement, arrange, counts_for, prepared, shared_size, truth_masks
 from tests.benchmarks.baseline import MODELS, Baseline
 from tests.benchmarks.datasets import DataSet, Photo, read_data_set
+from tests.benchmarks.finding import Finding, Requirement
 from tests.benchmarks.mistakes import worst_mistakes, write_mistakes
 from tests.benchmarks.own import run_own
-from tests.benchmarks.quality_report import MARK, DataSetPart, Run, write_report
+from tests.benchmarks.quality_report import MARK, DataSetPart, Report, Run
+from tests.benchmarks.quality_studies import unseen_kinds
 from tests.benchmarks.verdicts import Figures, Verdicts, judge
 
 ANOMALIB = Path(__file__).parents[2] / ".venv-anomalib" / "bin" / "python"
@@ -92,15 +95,31 @@ def test_the_page_keeps_what_stands_above_the_mark(tmp_path: Path) -> None:
         report.parent.mkdir(exist_ok=True)
         if words is not None:
             report.write_text(words)
-        write_report(report, about, [DataSetPart("plates", 12, 5, 8)], runs)
+        kept = Report(report)
+        unmet = Requirement("rate", "≥ 9", "7", False)
+        study = Finding("a machine", "Ten seeds.", ("seed", "rate"), [("0", "7")], [unmet])
+        kept.keep_study("alarms", [("Alarms", study)])
+        kept.keep_runs(about, [DataSetPart("plates", 12, 5, 8)], runs)
         text = report.read_text()
         assert text.startswith(f"# Ours\n\nwords\n\n{MARK}\n\nMeasured on a machine; Vigil 1. Mean")
         assert "anomalib's PatchCore keeps 0.01 of the patches" in text
         assert "old figures" not in text
         assert "| Vigil auto (padim) | vigil-s | 10 | 320 × 256 | 0.910 ± 0.000 |" in text
         assert "| Vigil auto | vigil-s | 10 | +0.000 ± 0.000 | +0.000 ± 0.000 | – |" in text
+        assert "### Alarms\n\nMeasured on a machine. Ten seeds.\n\n| seed | rate |" in text
+        assert "| Alarms | rate | ≥ 9 | 7 | **no** |" in text
     stored = json.loads(report.with_suffix(".json").read_text())
-    assert [run["figures"]["f1"] for run in stored["runs"]] == [0.93] * 4
+    assert [run["figures"]["f1"] for run in stored["detectors"]["runs"]] == [0.93] * 4
+
+
+def test_a_kind_is_judged_that_nobody_has_shown(plates: DataSet) -> None:
+    options = TrainingOptions(detector="patchcore", image_size=64, backbone="vigil-s")
+    found = unseen_kinds(plates, options, None, seeds=1)
+    assert found is not None
+    assert [row[0] for row in found.rows] == sorted({photo.defect for photo in plates.bad})
+    assert all(0 <= float(row[1]) <= 1 and 0 <= float(row[2]) <= 1 for row in found.rows)
+    one_kind = replace(plates, bad=tuple(photo for photo in plates.bad if photo.defect == plates.bad[0].defect))
+    assert unseen_kinds(one_kind, options, None, seeds=1) is None
 
 
 @pytest.mark.parametrize("labelled", [0, 4])

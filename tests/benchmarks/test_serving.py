@@ -15,7 +15,7 @@ from storage.access import AccessKey
 from storage.stores import Stores
 from tests.api import replica_server
 from tests.benchmarks.datasets import read_data_set
-from tests.benchmarks.serving.finding import Finding, Findings, Requirement
+from tests.benchmarks.finding import Finding, Findings, Requirement
 from tests.benchmarks.serving.load import Load, Outcome, Row, Running, run
 from tests.benchmarks.serving.page import MARK, write_page
 from tests.benchmarks.serving.pictures import SIZES, TRAINED, Pictures, make_pictures

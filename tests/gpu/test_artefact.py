@@ -14,7 +14,7 @@ from gpu.fitting import Recipe, fit_inspector
 from gpu.images import resize
 from gpu.inspection import Inspector, References, SelfTestError
 from gpu.normals import Normals
-from gpu.patch_embedding import embed_all
+from gpu.patch_embedding import Embedding
 
 
 def unused(_phase: str, _fraction: float) -> None:
@@ -95,10 +95,10 @@ def test_a_loaded_artefact_scores_the_same(inspector: Inspector) -> None:
 
 
 @pytest.mark.parametrize("name", ["patchcore", "padim"])
-def test_the_same_seed_gives_the_same_bytes(name: str, backbone: Backbone, patches: Tensor) -> None:
+def test_the_same_seed_gives_the_same_bytes(name: str, embedding: Embedding, patches: Tensor) -> None:
     recipe, none, normals = Recipe(name, coreset_ratio=0.05, seed=3), patches[:0], Normals.whole(patches, 3)
     made = [
-        save(fit_inspector(backbone, recipe, normals, none, None, {}, SIZE, unused), render(2, 5)[0], "1")
+        save(fit_inspector(embedding, recipe, normals, none, None, {}, SIZE, unused), render(2, 5)[0], "1")
         for _ in range(2)
     ]
     assert made[0] == made[1]
@@ -119,17 +119,17 @@ def test_another_machine_that_scores_otherwise_fails_its_self_test(inspector: In
 def test_another_backbone_or_format_is_refused(inspector: Inspector) -> None:
     data = save(inspector, render(1, 5)[0], "1")
 
-    def other_weights(name: str) -> Backbone:
-        backbone = load_backbone(name)
+    def other_weights(name: str, *, layers: tuple[str, ...]) -> Backbone:
+        backbone = load_backbone(name, layers=layers)
         backbone.digest = "f" * 64
         return backbone
 
-    with pytest.raises(ArtefactError, match=f"{inspector.backbone.digest}; here is {'f' * 64}"):
+    with pytest.raises(ArtefactError, match=f"{inspector.embedding.backbone.digest}; here is {'f' * 64}"):
         load(data, other_weights)
-    with pytest.raises(ArtefactError, match="backbone layers"):
-        load(data, lambda name: load_backbone(name, layers=("layer2",)))
-    with pytest.raises(ArtefactError, match="format version 1; here is 2"):
-        load(rewrite(data, lambda d: d.update(format_version=1)), load_backbone)
+    with pytest.raises(ArtefactError, match="does not have: A backbone has the layers"):
+        load(rewrite(data, lambda d: d["backbone"].update(layers=["layer9"])), load_backbone)
+    with pytest.raises(ArtefactError, match="format version 2; here is 3"):
+        load(rewrite(data, lambda d: d.update(format_version=2)), load_backbone)
 
 
 def test_damaged_artefacts_are_refused(inspector: Inspector) -> None:
@@ -142,10 +142,10 @@ def test_damaged_artefacts_are_refused(inspector: Inspector) -> None:
             load(rewrite(data, lambda d, key=key: d.pop(key)), load_backbone)
 
 
-def test_training_without_anomalies_or_masks(backbone: Backbone, patches: Tensor) -> None:
+def test_training_without_anomalies_or_masks(embedding: Embedding, patches: Tensor) -> None:
     phases: list[tuple[str, float]] = []
     recipe, normals = Recipe(coreset_ratio=0.05), Normals.whole(patches, 0)
-    inspector = fit_inspector(backbone, recipe, normals, patches[:0], None, {}, SIZE, lambda *p: phases.append(p))
+    inspector = fit_inspector(embedding, recipe, normals, patches[:0], None, {}, SIZE, lambda *p: phases.append(p))
     assert [p for p in phases if p[0] == "calibrating"] == [("calibrating", (f + 1) / 5) for f in range(5)]
     assert inspector.discriminator is None
     assert phases[-1] == ("fitting", 1.0)
@@ -154,9 +154,9 @@ def test_training_without_anomalies_or_masks(backbone: Backbone, patches: Tensor
     assert all(i.label_map is None for i in found)
 
 
-def test_two_normal_images_are_the_least(backbone: Backbone) -> None:
-    few = embed_all(backbone, [render(2, 1)[0]], 2)
-    made = fit_inspector(backbone, Recipe(), Normals.whole(few, 0), few[:0], None, {}, SIZE, unused)
+def test_two_normal_images_are_the_least(embedding: Embedding) -> None:
+    few = embedding.embed_all([render(2, 1)[0]], 2)
+    made = fit_inspector(embedding, Recipe(), Normals.whole(few, 0), few[:0], None, {}, SIZE, unused)
     assert made.calibration.threshold > 0
     with pytest.raises(ValueError, match="at least two normal images, not 1"):
         Normals.whole(few[:1], 0)

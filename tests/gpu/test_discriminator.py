@@ -6,12 +6,12 @@ from texture import SIZE, render
 from torch import Tensor
 
 from gpu.artefact import load, save
-from gpu.backbone import Backbone, load_backbone
+from gpu.backbone import load_backbone
 from gpu.discriminator import Discriminator, describe
 from gpu.fitting import Recipe, fit_inspector
 from gpu.inspection import Inspector
 from gpu.normals import Normals
-from gpu.patch_embedding import embed_all
+from gpu.patch_embedding import Embedding
 
 
 def two_kinds(n: int, m: int, apart: float) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -78,15 +78,15 @@ def test_one_image_of_a_kind_is_refused() -> None:
         Discriminator.fit(*two_kinds(5, 1, 1.0))
 
 
-def test_a_detector_that_errs_is_helped_and_the_lesson_is_stored(backbone: Backbone, patches: Tensor) -> None:
+def test_a_detector_that_errs_is_helped_and_the_lesson_is_stored(embedding: Embedding, patches: Tensor) -> None:
     images = render(10, 2, spot=True)[0]
-    anomalies = embed_all(backbone, [images], 10)
+    anomalies = embedding.embed_all([images], 10)
     recipe, normals = Recipe(coreset_ratio=0.05), Normals.whole(patches, 0)
-    fitted = fit_inspector(backbone, recipe, normals, anomalies, None, {}, SIZE, lambda *_: None)
-    plain = Inspector(backbone, fitted.detector, fitted.calibration, SIZE)
+    fitted = fit_inspector(embedding, recipe, normals, anomalies, None, {}, SIZE, lambda *_: None)
+    plain = Inspector(embedding, fitted.detector, fitted.calibration, SIZE)
     taught = Discriminator.fit(describe(patches), describe(anomalies), torch.ones(len(patches)), torch.ones(10))
     assert taught is not None
-    helped = Inspector(backbone, plain.detector, plain.calibration, SIZE, discriminator=taught[0])
+    helped = Inspector(embedding, plain.detector, plain.calibration, SIZE, discriminator=taught[0])
     loaded, _ = load(save(helped, images[:1], "1"), load_backbone)
     assert loaded.self_test() == 0
     unseen = torch.cat((render(4, 5)[0], render(4, 6, spot=True)[0]))

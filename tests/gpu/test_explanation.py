@@ -13,13 +13,13 @@ from texture import SIZE, render
 from torch import Tensor
 
 from gpu.artefact import load, save
-from gpu.backbone import Backbone, load_backbone
+from gpu.backbone import load_backbone
 from gpu.explanation import Box, Source, explain
 from gpu.fitting import Recipe, fit_inspector
 from gpu.inspection import Inspector
 from gpu.normals import Normals
 from gpu.padim import PaDiM
-from gpu.patch_embedding import embed
+from gpu.patch_embedding import Embedding
 from gpu.patchcore import PatchCore
 
 GRID = (5, 6)
@@ -120,9 +120,9 @@ def test_an_anomalous_image_is_explained_and_a_normal_one_needs_no_explanation(i
         assert (found.regions[0].nearest is None) == (inspector.detector.name == "padim")
 
 
-def test_what_is_explained_survives_the_artefact(backbone: Backbone, patches: Tensor) -> None:
+def test_what_is_explained_survives_the_artefact(embedding: Embedding, patches: Tensor) -> None:
     recipe = Recipe(coreset_ratio=0.05)
-    made = fit_inspector(backbone, recipe, Normals.whole(patches, 0), patches[:0], None, {}, SIZE, lambda *_: None)
+    made = fit_inspector(embedding, recipe, Normals.whole(patches, 0), patches[:0], None, {}, SIZE, lambda *_: None)
     made.sources = SOURCES
     images = render(2, 6, spot=True)[0]
     data = save(made, images, "1")
@@ -134,7 +134,7 @@ def test_what_is_explained_survives_the_artefact(backbone: Backbone, patches: Te
     assert region.nearest is not None
     # The patch that it names is the nearest of all that are remembered.
     image, row, column = SOURCES.index(region.nearest.source), region.nearest.box.top * 12, region.nearest.box.left * 16
-    asked = embed(backbone, images[:1])[0, round(region.patch.top * 12), round(region.patch.left * 16)]
+    asked = embedding.embed(images[:1])[0, round(region.patch.top * 12), round(region.patch.left * 16)]
     distance = float(torch.linalg.vector_norm(asked - patches[image, round(row), round(column)]))
     bank = made.detector.state()["bank"]
     assert distance == pytest.approx(float(torch.linalg.vector_norm(asked - bank, dim=1).min()), rel=1e-4)

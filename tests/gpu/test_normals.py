@@ -6,12 +6,11 @@ from hypothesis import given, reject
 from hypothesis import strategies as st
 from texture import SIZE, render
 
-from gpu.backbone import Backbone
 from gpu.fitting import Recipe, fit_inspector
 from gpu.memory_plan import Budget, MemoryNeeded, MemoryPlan, Shape
 from gpu.neighbours import nearest
 from gpu.normals import Normals
-from gpu.patch_embedding import embed_all
+from gpu.patch_embedding import Embedding
 from gpu.patchcore import PatchCore
 
 MIB = 2**20
@@ -48,14 +47,14 @@ def test_what_does_not_fit_at_all_is_refused_with_what_to_do() -> None:
         MemoryPlan.of(1_000_000, 0, Shape(1024, 304), 0.02, Budget(2**30))
 
 
-def gathered(backbone: Backbone, plan: MemoryPlan, ratio: float = 0.02) -> Normals:
+def gathered(embedding: Embedding, plan: MemoryPlan, ratio: float = 0.02) -> Normals:
     batches = torch.split(render(COUNT, 1)[0], 7)
-    return Normals.gather(backbone, batches, COUNT, lambda _: plan, ratio, seed=0)
+    return Normals.gather(embedding, batches, COUNT, lambda _: plan, ratio, seed=0)
 
 
-def test_where_all_fit_all_are_held(backbone: Backbone) -> None:
-    normals = gathered(backbone, MemoryPlan(COUNT, COUNT, 0, 0, 0))
-    whole = Normals.whole(embed_all(backbone, torch.split(render(COUNT, 1)[0], 7), COUNT), seed=0)
+def test_where_all_fit_all_are_held(embedding: Embedding) -> None:
+    normals = gathered(embedding, MemoryPlan(COUNT, COUNT, 0, 0, 0))
+    whole = Normals.whole(embedding.embed_all(torch.split(render(COUNT, 1)[0], 7), COUNT), seed=0)
     assert torch.equal(normals.patches, whole.patches)
     assert torch.equal(normals.fold, whole.fold)
     assert normals.parts == ()
@@ -65,9 +64,9 @@ def test_where_all_fit_all_are_held(backbone: Backbone) -> None:
     assert torch.equal(normals.kept(None), torch.arange(COUNT))
 
 
-def test_a_bank_of_coresets_covers_nearly_as_well_and_knows_its_origins(backbone: Backbone) -> None:
-    whole = gathered(backbone, MemoryPlan(COUNT, COUNT, 0, 0, 0))
-    reduced = gathered(backbone, MemoryPlan(COUNT, 10, 17, 0, 0))
+def test_a_bank_of_coresets_covers_nearly_as_well_and_knows_its_origins(embedding: Embedding) -> None:
+    whole = gathered(embedding, MemoryPlan(COUNT, COUNT, 0, 0, 0))
+    reduced = gathered(embedding, MemoryPlan(COUNT, 10, 17, 0, 0))
     assert torch.equal(reduced.patches, whole.patches[reduced.images])
     assert len(reduced.images) == 10
     exact, merged = PatchCore(0.02), PatchCore(0.02)
@@ -83,33 +82,33 @@ def test_a_bank_of_coresets_covers_nearly_as_well_and_knows_its_origins(backbone
     assert radius[1] <= 1.25 * radius[0]
 
 
-def test_no_fold_is_scored_by_a_bank_that_contains_it(backbone: Backbone) -> None:
-    reduced = gathered(backbone, MemoryPlan(COUNT, 10, 17, 0, 0))
+def test_no_fold_is_scored_by_a_bank_that_contains_it(embedding: Embedding) -> None:
+    reduced = gathered(embedding, MemoryPlan(COUNT, 10, 17, 0, 0))
     for fold, part in enumerate(reduced.parts):
         assert set(reduced.fold[part.origins[:, 0]].tolist()) == {fold}
 
 
-def test_of_many_images_some_are_judged(backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_many_images_some_are_judged(embedding: Embedding, monkeypatch: pytest.MonkeyPatch) -> None:
     unseen, found = torch.cat((render(6, 5)[0], render(6, 6, spot=True)[0])), []
     for most in (COUNT, 40):
         monkeypatch.setattr("gpu.normals.MOST_JUDGED", most)
-        normals = gathered(backbone, MemoryPlan(COUNT, COUNT, 0, 0, 0))
+        normals = gathered(embedding, MemoryPlan(COUNT, COUNT, 0, 0, 0))
         assert len(normals.judged) == most
         none = normals.patches[:0]
-        inspector = fit_inspector(backbone, Recipe(), normals, none, None, {}, SIZE, lambda *_: None)
+        inspector = fit_inspector(embedding, Recipe(), normals, none, None, {}, SIZE, lambda *_: None)
         found.append(inspector.inspect(unseen))
     assert [one.score for one in found[0]] == [one.score for one in found[1]]  # the detector learned from all
     assert [one.is_anomalous for one in found[1]] == [False] * 6 + [True] * 6
 
 
 @pytest.mark.parametrize("name", ["patchcore", "padim"])
-def test_a_training_in_little_memory_decides_as_one_in_much(name: str, backbone: Backbone) -> None:
+def test_a_training_in_little_memory_decides_as_one_in_much(name: str, embedding: Embedding) -> None:
     recipe, scores = Recipe(name, coreset_ratio=0.02), []
     unseen = torch.cat((render(6, 5)[0], render(6, 6, spot=True)[0]))
     for plan in (MemoryPlan(COUNT, COUNT, 0, 0, 0), MemoryPlan(COUNT, 50, 17 if name == "patchcore" else 0, 0, 0)):
-        normals = gathered(backbone, plan)
+        normals = gathered(embedding, plan)
         none = normals.patches[:0]
-        inspector = fit_inspector(backbone, recipe, normals, none, None, {}, SIZE, lambda *_: None)
+        inspector = fit_inspector(embedding, recipe, normals, none, None, {}, SIZE, lambda *_: None)
         found = inspector.inspect(unseen)
         assert [one.is_anomalous for one in found] == [False] * 6 + [True] * 6
         scores.append(torch.tensor([one.score for one in found]))
@@ -117,8 +116,8 @@ def test_a_training_in_little_memory_decides_as_one_in_much(name: str, backbone:
 
 
 @pytest.mark.parametrize("count", [COUNT - 1, COUNT + 1])
-def test_another_number_of_images_than_announced_is_refused(count: int, backbone: Backbone) -> None:
+def test_another_number_of_images_than_announced_is_refused(count: int, embedding: Embedding) -> None:
     with pytest.raises(ValueError, match=str(count)):
         Normals.gather(
-            backbone, [render(COUNT, 1)[0]], count, lambda _: MemoryPlan(count, count, 0, 0, 0), 0.02, seed=0
+            embedding, [render(COUNT, 1)[0]], count, lambda _: MemoryPlan(count, count, 0, 0, 0), 0.02, seed=0
         )

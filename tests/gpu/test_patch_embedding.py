@@ -11,42 +11,42 @@ from gpu.anomaly_map import anomaly_map
 from gpu.backbone import Backbone, load_backbone
 from gpu.device import deterministic, select_device
 from gpu.images import normalise
-from gpu.patch_embedding import embed, embed_all
+from gpu.patch_embedding import Embedding
 
 
-def test_one_patch_per_eight_pixels(backbone: Backbone) -> None:
-    found = embed(backbone, render(2, 0)[0])
+def test_one_patch_per_eight_pixels(embedding: Embedding) -> None:
+    found = embedding.embed(render(2, 0)[0])
     assert found.shape == (2, SIZE[0] // 8, SIZE[1] // 8, 48 + 96 + 160)
     assert found.dtype == torch.float32
 
 
-def test_the_middle_layer_is_averaged_over_its_neighbours(backbone: Backbone) -> None:
+def test_the_middle_layer_is_averaged_over_its_neighbours(backbone: Backbone, embedding: Embedding) -> None:
     image = render(1, 0)[0]
     second = backbone(normalise(image))[1]
-    found = embed(backbone, image)[0, 4, 5, 48 : 48 + 96]
+    found = embedding.embed(image)[0, 4, 5, 48 : 48 + 96]
     torch.testing.assert_close(found, second[0, :, 3:6, 4:7].mean((1, 2)))
 
 
-def test_a_batch_embeds_as_its_images_one_by_one(backbone: Backbone) -> None:
+def test_a_batch_embeds_as_its_images_one_by_one(embedding: Embedding) -> None:
     images = render(5, 0)[0]
-    together = embed(backbone, images)
-    apart = torch.cat([embed(backbone, image.unsqueeze(0)) for image in images])
+    together = embedding.embed(images)
+    apart = torch.cat([embedding.embed(image.unsqueeze(0)) for image in images])
     torch.testing.assert_close(together, apart, rtol=1e-4, atol=1e-5)
 
 
 def test_layers_are_chosen_by_name() -> None:
     shallow = load_backbone("vigil-s", layers=("layer2",))
-    assert embed(shallow, render(1, 0)[0]).shape[3] == 96
+    assert Embedding(shallow).embed(render(1, 0)[0]).shape[3] == 96
 
 
-def test_all_batches_fill_one_buffer(backbone: Backbone) -> None:
+def test_all_batches_fill_one_buffer(embedding: Embedding) -> None:
     images = render(5, 0)[0]
-    found = embed_all(backbone, torch.split(images, 2), 5)
+    found = embedding.embed_all(torch.split(images, 2), 5)
     assert found.dtype == torch.float16
-    torch.testing.assert_close(found.float(), embed(backbone, images), rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(found.float(), embedding.embed(images), rtol=1e-3, atol=1e-5)
     for count in (4, 6):
         with pytest.raises(ValueError, match=str(count)):
-            embed_all(backbone, torch.split(images, 2), count)
+            embedding.embed_all(torch.split(images, 2), count)
 
 
 def test_an_anomaly_map_is_upsampled_and_blurred() -> None:
@@ -80,9 +80,9 @@ def test_the_device_is_a_gpu_where_there_is_one() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_cuda_embeds_as_the_cpu_does(backbone: Backbone) -> None:
+def test_cuda_embeds_as_the_cpu_does(embedding: Embedding) -> None:
     images = render(3, 0)[0]
     on_gpu = load_backbone("vigil-s", device=select_device())
-    torch.testing.assert_close(embed(on_gpu, images).cpu(), embed(backbone, images), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(Embedding(on_gpu).embed(images).cpu(), embedding.embed(images), rtol=1e-3, atol=1e-3)
     with pytest.raises(ValueError, match="GPU 99"):
         select_device(99)

@@ -5,10 +5,10 @@ from texture import SIZE, render
 from torch import Tensor
 
 from gpu.artefact import load, save
-from gpu.backbone import Backbone, load_backbone
+from gpu.backbone import load_backbone
 from gpu.calibration import Calibration
 from gpu.inspection import Inspector
-from gpu.patch_embedding import embed_all
+from gpu.patch_embedding import Embedding
 from gpu.patch_head import PatchHead, raised
 from gpu.patchcore import PatchCore
 
@@ -62,16 +62,16 @@ def test_an_image_rises_as_its_largest_patch_does() -> None:
     assert patches.tolist() == [[[3.0, 2.0]], [[1.5, 2.0]]]
 
 
-def test_the_head_is_stored_and_scores_the_same(backbone: Backbone, patches: Tensor) -> None:
+def test_the_head_is_stored_and_scores_the_same(embedding: Embedding, patches: Tensor) -> None:
     images, masks = render(6, 2, spot=True)
-    anomalies = embed_all(backbone, [images], 6)
+    anomalies = embedding.embed_all([images], 6)
     flat = torch.ones(len(patches), *patches.shape[1:3]), torch.ones(6, *patches.shape[1:3])
     shown = PatchHead.fit(patches, anomalies, masks, flat)
     assert shown is not None
     detector = PatchCore(0.05)
     detector.fit(patches)
-    plain = Inspector(backbone, detector, Calibration(5, 8, 5), SIZE)
-    helped = Inspector(backbone, detector, Calibration(5, 8, 5), SIZE, patch_head=shown[0])
+    plain = Inspector(embedding, detector, Calibration(5, 8, 5), SIZE)
+    helped = Inspector(embedding, detector, Calibration(5, 8, 5), SIZE, patch_head=shown[0])
     loaded, _ = load(save(helped, images[:2], "1"), load_backbone)
     assert loaded.self_test() == 0
     unseen = torch.cat((render(4, 5)[0], render(4, 6, spot=True)[0]))

@@ -18,7 +18,7 @@ def another_digest(data: bytes) -> bytes:
 
 
 def another_format(data: bytes) -> bytes:
-    return data.replace(rb"format_version\":2", rb"format_version\":7")
+    return data.replace(rb"format_version\":3", rb"format_version\":7")
 
 
 def other_scores(data: bytes) -> bytes:

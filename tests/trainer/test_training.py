@@ -50,6 +50,37 @@ def test_one_data_set(plant: Plant, detector: str, masks: bool) -> None:
     assert sorted(str(line["anomaly-label"]) for line in lines) == ["0"] * 4 + ["1"] * 2
 
 
+def test_candidates_are_compared_and_told(plant: Plant) -> None:
+    digests = []
+    for _ in range(2):
+        model, id_ = plant.create_model(plant.render(26, 13), detector="auto", image_size="96")
+        train(plant, id_)
+        artefact = plant.model(model.version).artefact
+        assert artefact is not None
+        digests.append(artefact.sha256)
+        told = result(plant, model.version)["VigilEvaluation"]["Candidates"]
+        assert isinstance(told, list)
+        assert [row["Candidate"] for row in told] == [
+            "patchcore, layer1+layer2+layer3, 96 px, stride 8",
+            "padim, layer1+layer2+layer3, 96 px, stride 8",
+            "patchcore, layer1+layer2+layer3, 96 px, stride 8, whitened",
+            "patchcore, layer1+layer2+layer3, 96 px, stride 4",
+        ]
+        assert sum(row["Chosen"] for row in told) == 1
+        assert all(0.5 <= row["ROCAUC"] <= 1 for row in told)
+    assert digests[0] == digests[1], "the same images and seed give the same model"
+
+
+def test_a_named_detector_few_images_or_no_spending_compare_nothing(plant: Plant) -> None:
+    train(plant, plant.create_model(plant.render(20, 10), detector="padim")[1])
+    assert result(plant)["VigilEvaluation"]["Candidates"] == []
+    train(plant, plant.create_model(plant.render(23, 10))[1])
+    assert result(plant, 2)["VigilEvaluation"]["Candidates"] == []
+    plant.stores = replace(plant.stores, settings=plant.stores.settings.model_copy(update={"selection_spending": 0.0}))
+    train(plant, plant.create_model(plant.render(26, 10))[1])
+    assert result(plant, 3)["VigilEvaluation"]["Candidates"] == []
+
+
 def test_two_data_sets_are_not_split_and_need_no_anomalies_to_train(plant: Plant) -> None:
     test = plant.render(5, 5, start=500, name="test")
     train(plant, plant.create_model(plant.render(16, 0), test)[1])

@@ -9,7 +9,7 @@ import typer
 
 from gpu.weights import find_weights
 from tests.benchmarks.datasets import read_data_sets
-from tests.benchmarks.serving.finding import Findings
+from tests.benchmarks.finding import Findings
 from tests.benchmarks.serving.page import write_page
 from tests.benchmarks.serving.parts import PARTS, TITLES, Plan
 from tests.benchmarks.serving.pictures import make_pictures

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+from tests.benchmarks.finding import Finding, Requirement
 from tests.benchmarks.machine import describe_machine
-from tests.benchmarks.serving.finding import Finding, Requirement
 from tests.benchmarks.serving.load import Load, Outcome, Running, run
 from tests.benchmarks.serving.pictures import SIZES, TRAINED
 from tests.benchmarks.serving.plain import WAYS, Anomalib, Bare, running_anomalib

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -88,7 +89,7 @@ class Bare:
     def __init__(self, data: bytes, weights: Path | None) -> None:
         threads = os.cpu_count() or 1
         torch.set_num_threads(threads)
-        inspector, _ = artefact.load(data, lambda name: load_backbone(name, weights), select_device())
+        inspector, _ = artefact.load(data, partial(load_backbone, weights_directory=weights), select_device())
         self.input_size = inspector.input_size
         self.bank = len(inspector.detector.state()["bank"])
         self._batcher = Batcher(Engine(inspector, LIMITS), 64, threads)

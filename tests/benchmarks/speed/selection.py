@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gpu.backbone import load_backbone
 from gpu.coreset import farthest_first, project
-from gpu.patch_embedding import embed_all
+from gpu.patch_embedding import Embedding
 from tests.benchmarks.arrangement import arrange, prepared
 from tests.benchmarks.datasets import Photo
 from tests.benchmarks.speed.context import Context
@@ -72,7 +72,7 @@ def embed_photographs(job: dict[str, Any]) -> dict[str, Any]:
     backbone = load_backbone("resnet18", Path(job["weights"]))
     photos, size = [Photo(Path(path)) for path in job["photos"]], job["size"]
     batches = (prepared(photos[i : i + _BATCH], (size, size)) for i in range(0, len(photos), _BATCH))
-    patches = embed_all(backbone, batches, len(photos)).flatten(0, 2).float()
+    patches = Embedding(backbone).embed_all(batches, len(photos)).flatten(0, 2).float()
     save_file({"points": patches}, job["points"])
     return {"images": len(photos), "points": len(patches), "dimensions": patches.shape[1]}
 

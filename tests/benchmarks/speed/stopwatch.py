@@ -9,8 +9,9 @@ from contextlib import ExitStack, contextmanager
 from functools import wraps
 from typing import Any
 
-from gpu import coreset, images, neighbours, patch_embedding
+from gpu import coreset, images, neighbours
 from gpu.inspection import Inspector
+from gpu.patch_embedding import Embedding
 from trainer.reading import Reading
 
 _FINAL, _CALIBRATION = "final", "calibration"
@@ -61,11 +62,11 @@ class Stopwatch:
                 (coreset.farthest_first, self._selection),
                 (coreset.project, self._selection),
                 (neighbours.nearest, "calibration, search"),
-                (patch_embedding.embed, "backbone"),
             ):
                 stack.enter_context(_replaced(function, self.timed(function, phase, wall)))
             stack.enter_context(_replaced(images.prepare, self.timed(images.prepare, "decode", time.thread_time)))
             for owner, name, timed in (
+                (Embedding, "embed", self.timed(Embedding.embed, "backbone", wall)),
                 (Inspector, "inspect", self.timed(Inspector.inspect, "evaluation", wall)),
                 (Reading, "dimensions", self.timed(Reading.dimensions, "headers", wall)),
                 (Reading, "prepared", self._waiting(Reading.prepared)),

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from gpu import artefact
-from gpu.backbone import load_backbone
+from gpu.backbone import STAGES, load_backbone
 from gpu.inspection import Inspector
 from storage.objects import OWN_BUCKET
 from storage.options import TrainingOptions
@@ -80,8 +81,10 @@ def phases(job: dict[str, Any]) -> dict[str, Any]:
     shown = [Photo(Path(path)) for path in job["train"]]
     judged = [Photo(Path(path), "bad" if bad else None) for path, bad in job["test"]]
     photographs = Photographs([*shown, *judged])
-    options = TrainingOptions(backbone="resnet18", image_size=job["size"], coreset_ratio=job["ratio"])
-    backbone = load_backbone("resnet18", Path(job["weights"]))
+    options = TrainingOptions(
+        detector="patchcore", backbone="resnet18", image_size=job["size"], coreset_ratio=job["ratio"]
+    )
+    backbone = load_backbone("resnet18", Path(job["weights"]), layers=STAGES)
     watch, meter = Stopwatch(), Meter()
     with watch.running():
         samples = photographs.samples(shown), photographs.samples(judged)
@@ -95,7 +98,7 @@ def phases(job: dict[str, Any]) -> dict[str, Any]:
 def read_inspector(job: dict[str, Any]) -> Inspector:
     """The model of a job's artefact, with its backbone from the job's weights."""
     weights = Path(job["weights"])
-    inspector, _ = artefact.load(Path(job["model"]).read_bytes(), lambda name: load_backbone(name, weights))
+    inspector, _ = artefact.load(Path(job["model"]).read_bytes(), partial(load_backbone, weights_directory=weights))
     return inspector
 
 

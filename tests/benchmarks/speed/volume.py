@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from gpu.backbone import load_backbone
+from gpu.backbone import STAGES, load_backbone
 from gpu.memory_plan import MemoryNeeded
 from storage.options import TrainingOptions
 from storage.settings import Settings
@@ -110,8 +110,10 @@ def _job(context: Context) -> dict[str, Any]:
 
 def _prepared(job: dict[str, Any]) -> tuple[Rendered, TrainingOptions, Any]:
     rendered = Rendered(np.load(job["bases"]))
-    options = TrainingOptions(backbone="resnet18", image_size=job["size"], coreset_ratio=job["ratio"])
-    return rendered, options, load_backbone("resnet18", Path(job["weights"]))
+    options = TrainingOptions(
+        detector="patchcore", backbone="resnet18", image_size=job["size"], coreset_ratio=job["ratio"]
+    )
+    return rendered, options, load_backbone("resnet18", Path(job["weights"]), layers=STAGES)
 
 
 def _samples(rendered: Rendered, job: dict[str, Any]) -> tuple[list[Any], list[Any]]:

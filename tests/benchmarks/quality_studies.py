@@ -1,0 +1,107 @@
+"""Two questions about decisions: what of a defect that nobody has shown, and does a requested alarm rate hold?"""
+
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from scipy import stats
+
+from storage.options import TrainingOptions
+from tests.benchmarks.arrangement import Arrangement
+from tests.benchmarks.datasets import DataSet, Photo
+from tests.benchmarks.finding import Finding, Requirement
+from tests.benchmarks.machine import describe_machine
+from tests.benchmarks.own import run_own
+from tests.benchmarks.verdicts import judge
+
+Study = Callable[[DataSet, TrainingOptions, Path | None, int], Finding | None]
+
+_SHOWN = 30  # labelled anomalies of the other kinds
+_LEARNED, _JUDGED = 100, 100  # good parts; bad ones of the kind held out, at most
+_REQUESTED = 50.0  # of 1,000 good parts
+_FRESH = 200  # good parts that the alarms are counted on
+_FEWEST_FRESH = 100
+_FEWEST_SEEDS = 10
+_CONFIDENCE, _HELD = 0.95, 0.9  # of the intervals, and the share of seeds whose interval must hold the rate
+
+
+def unseen_kinds(data: DataSet, options: TrainingOptions, weights: Path | None, seeds: int) -> Finding | None:
+    """Each kind of defect judged by a training that was shown all the others, and by one that was shown none.
+
+    None where there are fewer than two kinds.
+    """
+    kinds = sorted(Counter(photo.defect for photo in data.bad if photo.defect))
+    if len(kinds) < 2:
+        return None
+    rows, requirements = [], []
+    for kind in kinds:
+        gains, areas = list[float](), list[tuple[float, float]]()
+        for seed in range(seeds):
+            draw = random.Random(seed)  # noqa: S311 - reproducible, not secret
+            shown = _some([photo for photo in data.bad if photo.defect != kind], _SHOWN, draw)
+            held = _some([photo for photo in data.bad if photo.defect == kind], _JUDGED, draw)
+            train, good = _some(data.train, _LEARNED, draw), _some(data.good, _JUDGED, draw)
+            arrangement = Arrangement(train, shown, (*good, *held))
+            none, others = (
+                judge(run_own(arrangement, count, replace(options, seed=seed), weights), arrangement.truth, []).auroc
+                for count in (0, len(shown))
+            )
+            areas.append((none, others))
+            gains.append(others - none)
+        before, after = np.mean(areas, axis=0)
+        rows.append((kind, f"{before:.3f}", f"{after:.3f}", f"{np.mean(gains):+.3f} ± {np.std(gains):.3f}"))
+        what = f"{data.name}: AUROC of {kind}, with {_SHOWN} labelled anomalies of other kinds"
+        met = bool(np.mean(gains) >= -np.std(gains) / np.sqrt(seeds) - 1e-9)
+        requirements.append(Requirement(what, f"≥ {before:.3f}, within chance", f"{after:.3f}", met))
+    conditions = (
+        f"{data.name}, {options.backbone}, {options.detector}: at most {_LEARNED} good images to learn from; image "
+        f"AUROC against at most {_JUDGED} good ones; mean of {seeds} seeds."
+    )
+    head = ("kind held out", "AUROC, none shown", "AUROC, others shown", "gain")
+    return Finding(describe_machine(), conditions, head, rows, requirements)
+
+
+def false_alarms(data: DataSet, options: TrainingOptions, weights: Path | None, seeds: int) -> Finding | None:
+    """Alarms on good parts that no training saw, where `vigil:max-false-alarms` asked for a rate.
+
+    None where there are too few good parts.
+    """
+    good = [*data.train, *data.good]
+    if len(good) < _LEARNED + _FEWEST_FRESH:
+        return None
+    rows, held, seeds = [], 0, max(seeds, _FEWEST_SEEDS)
+    for seed in range(seeds):
+        draw = random.Random(seed)  # noqa: S311 - reproducible, not secret
+        drawn = _some(good, _LEARNED + _FRESH, draw, ordered=False)
+        arrangement = Arrangement(drawn[:_LEARNED], (), drawn[_LEARNED:])
+        found = run_own(arrangement, 0, replace(options, max_false_alarms=_REQUESTED, seed=seed), weights)
+        alarms, fresh = sum(found.decisions), len(found.decisions)
+        interval = stats.binomtest(alarms, fresh).proportion_ci(_CONFIDENCE)
+        inside = bool(interval.low <= _REQUESTED / 1000 <= interval.high)
+        held += inside
+        ends = f"{1000 * interval.low:.0f} to {1000 * interval.high:.0f}"
+        rows.append((str(seed), f"{1000 * alarms / fresh:.0f}", ends, "yes" if inside else "**no**"))
+    conditions = (
+        f"{data.name}, {options.backbone}, {options.detector}: {_LEARNED} good images to learn from, {fresh} others to "
+        f"count alarms on; {_REQUESTED:g} of 1,000 were asked for. The interval is the exact one of the count "
+        "(Clopper and Pearson); that the threshold itself comes from few images is not in it."
+    )
+    what = f"{data.name}: seeds whose interval holds the rate"
+    required = f"≥ {round(_HELD * seeds)} of {seeds}"
+    requirement = Requirement(what, required, f"{held} of {seeds}", held >= _HELD * seeds)
+    head = ("seed", "alarms of 1,000", f"{100 * _CONFIDENCE:.0f} % interval", "holds the rate")
+    return Finding(describe_machine(), conditions, head, rows, [requirement])
+
+
+STUDIES: dict[str, tuple[str, Study]] = {
+    "kinds": ("Kinds of defects that nobody has shown", unseen_kinds),
+    "alarms": ("False alarms, asked for and measured", false_alarms),
+}
+
+
+def _some(photos: Sequence[Photo], most: int, draw: random.Random, *, ordered: bool = True) -> tuple[Photo, ...]:
+    chosen = draw.sample(range(len(photos)), min(most, len(photos)))
+    return tuple(photos[index] for index in (sorted(chosen) if ordered else chosen))
