@@ -9,6 +9,9 @@ _NEIGHBOURHOOD = 8 * 8  # bytes of a bank row's stored neighbours
 _HALF, _SINGLE = 2, 4  # bytes of a number
 _OVERSAMPLING = 4  # rows of a part's coreset for each that the bank takes: the bank then covers 1 % worse on average
 MOST_JUDGED = 1000  # images scored by detectors that never saw them: a threshold needs no more
+_MOST_SELECTED = (
+    1 << 20
+)  # patches that a coreset is chosen from at once where there are twice as many: time is quadratic
 _FEWEST_HELD, _FEWEST_REDUCED = 50, 10  # images
 
 
@@ -67,8 +70,9 @@ class MemoryPlan:
     def of(cls, images: int, anomalies: int, shape: Shape, ratio: float | None, budget: Budget) -> Self:
         """The plan for so many normal images and anomalies, and a bank of `ratio` of the patches (None: no bank).
 
-        All images are held where they fit. Otherwise a bank is made of coresets of parts, and a detector without a bank
-        learns from as many images as fit. Raises MemoryNeeded where that is too few.
+        All images are held where they fit and are not so many that selecting from all their patches takes long.
+        Otherwise a bank is made of coresets of parts, and a detector without a bank learns from as many images as fit.
+        Raises MemoryNeeded where that is too few.
         """
         per_row = (_SINGLE + _HALF) * shape.width + _NEIGHBOURHOOD
         bank = 0 if ratio is None else round(ratio * images * shape.cells) * per_row
@@ -78,8 +82,10 @@ class MemoryPlan:
         whole = fixed + judged + images * (shape.embedded + selected)
         device = budget.memory if budget.device_memory is None else budget.device_memory
         device_left = device - bank
-        if whole <= budget.memory and images * selected <= device_left:
-            return cls(images, images, 0, whole, budget.memory)
+        at_once = cls(images, images, 0, whole, budget.memory)
+        fits = whole <= budget.memory and images * selected <= device_left
+        if fits and (ratio is None or images * shape.cells <= 2 * _MOST_SELECTED):
+            return at_once
         if ratio is None:
             held = (budget.memory - fixed - judged) // shape.embedded
             if held < _FEWEST_HELD:
@@ -88,8 +94,11 @@ class MemoryPlan:
         parts = images * round(rows_of_part(ratio, shape.cells) * (shape.width * _HALF + shape.selected / shape.cells))
         left = budget.memory - fixed - parts
         held = min(images, MOST_JUDGED, left // 2 // shape.embedded)
-        block = min(images, (left - held * shape.embedded) // (shape.embedded + selected), device_left // selected)
+        room = (left - held * shape.embedded) // (shape.embedded + selected)
+        block = min(images, room, device_left // selected, max(_FEWEST_REDUCED, _MOST_SELECTED // shape.cells))
         if held < _FEWEST_HELD or block < _FEWEST_REDUCED:
+            if fits:
+                return at_once
             raise _needed(fixed + parts + 2 * _FEWEST_HELD * shape.embedded, images, budget.memory)
         needed = fixed + parts + held * shape.embedded + block * (shape.embedded + selected)
         return cls(images, held, block, needed, budget.memory)

@@ -22,10 +22,10 @@ _BATCH = 8
 COPIES = 2  # synthetic anomalies of each normal image
 _RATIO = 0.01  # of the patches that a trial's memory bank keeps
 _DRAWS = 500  # of the images, to tell a difference from chance
-_SURE = 2.0  # standard errors by which a candidate must beat the plain one
+_SURE, _SURER = 2.0, 3.0  # standard errors by which a candidate must beat the plain one; one that has more patches
 _LEVEL = 1.0  # standard errors within which candidates are as good as the best one (Breiman et al., CART, §3.4.3)
 
-_SEARCH = 0.3  # of embedding an image: searching the bank for the plain candidate, on a CPU
+_SEARCH = 0.1  # of embedding an image: searching the bank for the plain candidate, on a CPU
 
 Floats = npt.NDArray[np.float64]
 
@@ -39,6 +39,11 @@ class Candidate:
     image_size: int
     stride: int = STRIDE
     whitened: bool = False
+
+    @property
+    def cells(self) -> float:
+        """Patches of a square image."""
+        return (self.image_size / self.stride) ** 2
 
     @property
     def embedding(self) -> tuple[object, ...]:
@@ -85,25 +90,31 @@ def candidates(layers: tuple[str, ...], sizes: Sequence[int]) -> list[Candidate]
 def cost(compared: Sequence[Candidate]) -> float:
     """What it costs to try them all on one image, where embedding an image for the first of them costs 1.
 
-    Embedding grows with the pixels; the search in a memory bank grows with the patches of the image and of the bank.
+    Embedding grows with the pixels; the search in a memory bank grows with the patches of the image and of the bank,
+    and costs PaDiM nothing, which has none.
     """
     first, embedded, total = compared[0], set(), 0.0
     for one in compared:
-        pixels = (one.image_size / first.image_size) ** 2
-        cells = pixels * (first.stride / one.stride) ** 2
+        pixels, cells = (one.image_size / first.image_size) ** 2, one.cells / first.cells
         if one.embedding not in embedded:
             embedded.add(one.embedding)
             total += pixels
-        total += _SEARCH * cells**2
+        if one.detector == PatchCore.name:
+            total += _SEARCH * cells**2
     return total
 
 
 def choose(trials: Sequence[Trial]) -> Trial:
     """The plain candidate, the first, unless others are surely better; of those that are as good as the best the first.
 
-    Nothing is won by the best of many that differ by chance, and the plain one has been right most often.
+    Nothing is won by the best of many that differ by chance, and what costs a multiple in service has to be worth it.
     """
-    better = [trial for trial in trials if trial.gain > _SURE * trial.error]
+    plain = trials[0].candidate
+    better = [
+        trial
+        for trial in trials
+        if trial.gain > (_SURE if trial.candidate.cells <= plain.cells else _SURER) * trial.error
+    ]
     if not better:
         return trials[0]
     best = max(better, key=lambda trial: trial.gain)

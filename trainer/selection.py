@@ -17,7 +17,7 @@ from trainer.reading import Progress, Reading
 
 _PLAIN_SIZE = 256  # shorter side of the network's input
 _LARGER_SIZES = (384, 512)  # where the images have as many pixels
-_SMALL = 1000  # images: a smaller training takes seconds, and comparing may take what it may for that many
+_SMALL = 500  # images: a smaller training takes seconds, and comparing may take what it may for that many
 _MOST = 60  # images of each kind in the sample: more hardly make a difference surer
 _FEWEST = 20  # normal images that tell candidates apart
 _MEMORY = 0.5  # of the budget, for the patch embeddings of the sample

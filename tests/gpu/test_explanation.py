@@ -1,14 +1,12 @@
 """Explanations: which regions, and that the normal patch named is really the nearest one and where it is said to be."""
 
 import copy
-import json
 from itertools import pairwise
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors import torch as safetensors_torch
 from texture import SIZE, render
 from torch import Tensor
 
@@ -34,16 +32,6 @@ def fitted(ratio: float = 0.2, images: Tensor | None = None) -> PatchCore:
     detector = PatchCore(ratio)
     detector.fit(random_patches(8), images)
     return detector
-
-
-def without_origins(data: bytes) -> bytes:
-    """The artefact as it was stored before explanations."""
-    length = int.from_bytes(data[:8], "little")
-    description = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["vigil"])
-    del description["sources"]
-    tensors = safetensors_torch.load(data)
-    tensors.pop("detector.origins", None)
-    return safetensors_torch.save(tensors, {"vigil": json.dumps(description)})
 
 
 def test_a_training_image_explains_itself(patches: Tensor) -> None:
@@ -138,13 +126,3 @@ def test_what_is_explained_survives_the_artefact(embedding: Embedding, patches: 
     distance = float(torch.linalg.vector_norm(asked - patches[image, round(row), round(column)]))
     bank = made.detector.state()["bank"]
     assert distance == pytest.approx(float(torch.linalg.vector_norm(asked - bank, dim=1).min()), rel=1e-4)
-
-
-@pytest.mark.parametrize("inspector", ["patchcore", "padim"], indirect=True)
-def test_older_artefacts_load_and_tell_the_region(inspector: Inspector) -> None:
-    images = render(1, 6, spot=True)[0]
-    loaded, _ = load(without_origins(save(inspector, images, "1")), load_backbone)
-    assert loaded.self_test() == 0
-    (found,) = loaded.inspect(images, [0])
-    assert found.regions
-    assert all(region.nearest is None for region in found.regions)

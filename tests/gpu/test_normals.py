@@ -42,6 +42,18 @@ def test_a_plan_stays_within_its_budget(
         assert (plan.block or images) * shape.selected <= device
 
 
+def test_very_many_images_are_reduced_in_parts_though_all_would_fit() -> None:
+    shape, much = Shape(1024, 304), Budget(2**40)
+    assert MemoryPlan.of(2048, 0, shape, 0.02, much).block == 0
+    plan = MemoryPlan.of(2049, 0, shape, 0.02, much)
+    assert (plan.held, plan.block) == (1000, 1024)
+    assert MemoryPlan.of(20_000, 0, shape, None, much).held == 20_000
+    assert (
+        MemoryPlan.of(2049, 0, shape, 1.0, Budget(MemoryPlan.of(2048, 0, shape, 1.0, much).needed * 11 // 10)).block
+        == 0
+    )
+
+
 def test_what_does_not_fit_at_all_is_refused_with_what_to_do() -> None:
     with pytest.raises(MemoryNeeded, match=r"1,000,000 normal images needs .* GiB .* may take 1\.0 GiB.*_GIB"):
         MemoryPlan.of(1_000_000, 0, Shape(1024, 304), 0.02, Budget(2**30))
