@@ -72,17 +72,19 @@ class Trial:
     draws: Floats = field(repr=False, compare=False)
 
 
-def candidates(layers: tuple[str, ...], sizes: Sequence[int]) -> list[Candidate]:
+def candidates(layers: tuple[str, ...], sizes: Sequence[int], *, synthetic: bool) -> list[Candidate]:
     """What is compared: the plain one first, and then by what it costs in service.
 
-    layers: those that the backbone's architecture is used with by default; sizes: shorter sides of the input, rising.
+    layers: those that the backbone's architecture is used with by default; sizes: shorter sides of the input, rising;
+    synthetic: whether synthetic anomalies are the measure.
     """
     plain = Candidate(PatchCore.name, layers, sizes[0])
     found = []
     for size in sizes:
         of_size = replace(plain, image_size=size)
         found += [of_size, replace(of_size, detector=PaDiM.name), replace(of_size, whitened=True)]
-    if len(sizes) == 1:  # a finer grid sees small defects where a larger image would show nothing more
+    # A finer grid sees small defects where a larger image would show nothing more. All synthetic defects are small.
+    if len(sizes) == 1 and not synthetic:
         found.append(replace(plain, layers=STAGES, stride=STRIDE // 2))
     return found
 

@@ -66,8 +66,8 @@ def choose_candidate(
     sizes = _sizes(train, dimensions, options)
     named = Candidate("patchcore" if options.detector == AUTO else options.detector, layers, sizes[0])
     normal, anomalous = ([sample for sample in train if sample.anomalous == kind] for kind in (False, True))
-    compared = candidates(layers, sizes)
     copies = COPIES if len(anomalous) < FEWEST_ANOMALIES else 0
+    compared = candidates(layers, sizes, synthetic=bool(copies))
     bad = 0 if copies else min(len(anomalous), _MOST)
     allowed = spending * max(_SMALL, len(train))
     while len(compared) > 1 and _count(compared, allowed, copies, bad) < _FEWEST:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gpu.backbone import STAGES, Backbone, load_backbone
 from gpu.images import resize
-from gpu.selection import Candidate, Comparison, Trial, candidates, choose, cost
+from gpu.selection import FEWEST_ANOMALIES, Candidate, Comparison, Trial, candidates, choose, cost
 
 GIB = 2**30
 
@@ -28,19 +28,19 @@ def at(size: int) -> tuple[int, int]:
 
 def compare(whole: Backbone, anomalies: Tensor, sizes: list[int], memory: int = GIB, count: int = 24) -> list[Trial]:
     comparison = Comparison(whole, render(count, 1)[0], anomalies, seed=0, memory=memory)
-    return comparison.run(candidates(STAGES, sizes), at, lambda _: None)
+    return comparison.run(candidates(STAGES, sizes, synthetic=len(anomalies) < FEWEST_ANOMALIES), at, lambda _: None)
 
 
 def test_synthetic_anomalies_stand_in_for_labelled_ones(whole: Backbone) -> None:
     few, fractions = render(9, 2, spot=True)[0], list[float]()
     comparison = Comparison(whole, render(12, 1)[0], few, seed=0, memory=GIB)
-    trials = comparison.run(candidates(STAGES, [96]), at, fractions.append)
-    assert fractions == [0.25, 0.5, 0.75, 1.0]
-    assert [trial.candidate.detector for trial in trials] == ["patchcore", "padim", "patchcore", "patchcore"]
+    trials = comparison.run(candidates(STAGES, [96], synthetic=True), at, fractions.append)
+    assert fractions == [1 / 3, 2 / 3, 1.0]
+    assert [trial.candidate.detector for trial in trials] == ["patchcore", "padim", "patchcore"]
     assert all(0.5 < trial.auroc < 1 for trial in trials), "some of the synthetic defects are hard to see, not all"
     assert (trials[0].gain, trials[0].error) == (0, 0)
     again = Comparison(whole, render(12, 1)[0], few, seed=0, memory=GIB)
-    assert again.run(candidates(STAGES, [96]), at, lambda _: None) == trials
+    assert again.run(candidates(STAGES, [96], synthetic=True), at, lambda _: None) == trials
 
 
 def test_labelled_anomalies_that_all_candidates_find_leave_the_plain_one(whole: Backbone) -> None:
@@ -102,9 +102,9 @@ def test_of_those_as_good_as_the_best_the_first_is_chosen() -> None:
     assert choose([plain, first, far]) is far
 
 
-@given(st.lists(st.sampled_from([256, 384, 512, 640]), min_size=1, max_size=4, unique=True).map(sorted))
-def test_each_candidate_is_another_and_costs_something(sizes: list[int]) -> None:
-    found = candidates(("layer2", "layer3"), sizes)
+@given(st.lists(st.sampled_from([256, 384, 512, 640]), min_size=1, max_size=4, unique=True).map(sorted), st.booleans())
+def test_each_candidate_is_another_and_costs_something(sizes: list[int], synthetic: bool) -> None:
+    found = candidates(("layer2", "layer3"), sizes, synthetic=synthetic)
     assert len(set(found)) == len(found)
     assert len({one.name for one in found}) == len(found)
     assert found[0] == Candidate("patchcore", ("layer2", "layer3"), sizes[0])
