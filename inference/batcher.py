@@ -63,6 +63,7 @@ class Batcher:
         self._decoded: deque[_Request] = deque()
         self._waits: deque[float] = deque(maxlen=_WAITS)
         self._filled = False
+        self._at_hand, self._went_on = 0, 0.0
 
     @property
     def decoded(self) -> int:
@@ -87,6 +88,10 @@ class Batcher:
         self._waits, self._filled = deque(maxlen=_WAITS), False
         return math.inf if filled else statistics.median(waits) if waits else 0.0
 
+    def stalled(self) -> float:
+        """Seconds in which no image went on, where some are at hand; else 0."""
+        return time.monotonic() - self._went_on if self._at_hand else 0.0
+
     async def detect(self, data: bytes, explain: frozenset[str] = frozenset()) -> Answer:
         """The answer for an image file, with the explanations asked for, words of EXPLAIN_HEADER.
 
@@ -94,8 +99,14 @@ class Batcher:
         Raises ImageError, with what is wrong with the image.
         """
         request = _Request(data, explain)
-        self._decoders.submit(self._decode, request)
-        return await asyncio.wrap_future(request.answer)
+        if not self._at_hand:
+            self._went_on = request.since
+        self._at_hand += 1
+        try:
+            self._decoders.submit(self._decode, request)
+            return await asyncio.wrap_future(request.answer)
+        finally:
+            self._at_hand -= 1
 
     def _decode(self, request: _Request) -> None:
         if request.answer.cancelled():
@@ -109,7 +120,7 @@ class Batcher:
             return
         request.data = b""
         request.queue, request.decode = started - request.since, time.monotonic() - started
-        request.since = time.monotonic()
+        request.since = self._went_on = time.monotonic()
         self._decoded.append(request)
         # Once for each image: the first of these calls takes all that wait, those that then find nothing return.
         self.engine.device.submit(self._score)
@@ -138,7 +149,8 @@ class Batcher:
                     self._score_together([alone], time.monotonic())
             return
         self.batches, self.images = self.batches + 1, self.images + len(batch)
-        seconds = time.monotonic() - started
+        self._went_on = time.monotonic()
+        seconds = self._went_on - started
         for (request, prepared), inspection in zip(batch, inspections, strict=True):
             self._writers.submit(self._write, request, prepared, inspection, seconds)
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from sqlalchemy.exc import OperationalError
 
 from inference.place import UNUSABLE, Place
+from inference.watch import Watch
 from storage.errors import Conflict, Missing
 from storage.lifeline import die_with_parent, spawn
 from storage.pulse import Pulse
@@ -47,6 +48,7 @@ class Host:
     def __init__(self, stores: Stores, name: str) -> None:
         self._stores, self._hosting, self._name = stores, stores.hosting, name
         self._pulse = Pulse(stores.settings, "inference")
+        self._watch = Watch(stores.settings.lease_seconds)
         self._slots: dict[Key, Slot] = {}
         self._keep_at = self._clear_at = 0.0
 
@@ -82,6 +84,7 @@ class Host:
                 self._fill(slot, moment)
             elif self._ended(slot, moment):
                 del self._slots[key]
+                self._watch.forget(slot.unit.replica)
                 if held is not None:
                     self._release(held)
         if moment >= self._keep_at:
@@ -97,7 +100,11 @@ class Host:
         """Start the unit's replica where none runs and the pause after the last failure is over."""
         if slot.process is not None and (status := slot.process.poll()) is not None:
             slot.process = None
+            self._watch.forget(slot.unit.replica)
             self._lost(slot, status, moment)
+        elif slot.process is not None and self._watch.hangs(slot.unit, moment):
+            log.error("the replica of %s/%d#%d does not go on and is killed", *_key(slot.unit))
+            slot.process.kill()
         elif slot.process is None and moment >= slot.not_before:
             unit = slot.unit
             threads = max(1, (os.cpu_count() or 1) // len(self._slots))

@@ -73,6 +73,7 @@ class Server:
         figures: Figures = {
             "replica": self._replica,
             "waiting": batcher.waiting,
+            "stalled": batcher.stalled(),
             "batches": batcher.batches,
             "images": batcher.images,
             "device_memory": batcher.engine.memory(),

@@ -21,6 +21,7 @@ class Figures(TypedDict):
 
     replica: str
     waiting: int
+    stalled: float  # seconds in which no image went on though some are at hand
     batches: int
     images: int
     device_memory: int  # bytes

@@ -141,3 +141,18 @@ def test_how_long_images_waited_is_told_once(trained: dict[bool, bytes]) -> None
             pass
     assert made.take_wait() == math.inf
     assert made.take_wait() == 0
+
+
+def test_a_device_that_does_not_go_on_is_told_while_an_image_waits(trained: dict[bool, bytes]) -> None:
+    made = batcher(trained[False])
+    assert made.stalled() == 0
+
+    async def waiting() -> None:
+        with busy(made):
+            asked = asyncio.ensure_future(made.detect(part(71)[0]))
+            while made.stalled() < 0.2:
+                await asyncio.sleep(0.01)
+        await asked
+
+    asyncio.run(asyncio.wait_for(waiting(), 60))
+    assert made.stalled() == 0

@@ -116,6 +116,19 @@ def test_replicas_that_listen_everywhere_are_reached_by_the_name_of_the_machine(
     assert healthy(replica, f"127.0.0.1:{port}")
 
 
+def test_a_replica_that_hangs_is_replaced(plant: Plant, start: Start, trained: dict[bool, bytes]) -> None:
+    plant.stores.hosting.start(trained_model(plant, trained[False]), 1, None)
+    host = start(VIGIL_LEASE_SECONDS="3", VIGIL_HEARTBEAT_SECONDS="1")
+    wait_for(plant, ModelStatus.HOSTED)
+    (hanging,) = addresses(plant)
+    (process,) = psutil.Process(host.pid).children()
+    process.suspend()
+    wait_until(lambda: hanging not in addresses(plant) and all(map(_answers, addresses(plant))), 60, "its end")
+    wait_until(lambda: addresses(plant), 60, "another replica")
+    assert not _alive(process)
+    assert plant.model().status == ModelStatus.HOSTED
+
+
 def test_a_host_shows_its_pulse(plant: Plant, start: Start) -> None:
     start()
     pulse = plant.settings.data_dir / "pulse" / "inference"
