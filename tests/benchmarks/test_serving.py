@@ -11,11 +11,13 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from api.cli.parts import write_parts
+from gpu.images import ImageError, decode
 from storage.access import AccessKey
 from storage.stores import Stores
 from tests.api import replica_server
 from tests.benchmarks.datasets import read_data_set
 from tests.benchmarks.finding import Finding, Findings, Requirement
+from tests.benchmarks.serving.damage import damaged
 from tests.benchmarks.serving.load import Load, Outcome, Row, Running, run
 from tests.benchmarks.serving.page import MARK, write_page
 from tests.benchmarks.serving.pictures import SIZES, TRAINED, Pictures, make_pictures
@@ -147,3 +149,18 @@ def test_anomalib_is_served_beside(pictures: Pictures, tmp_path: Path) -> None:
         for way in WAYS:
             found = run(server.load(way, pictures.sent[TRAINED], 30, 1, requests=2))
             assert set(found.statuses) == {200}
+
+
+def test_damaged_files_are_the_same_for_a_seed_and_none_is_more_than_refused(
+    pictures: Pictures, tmp_path: Path
+) -> None:
+    made = [damaged(pictures.sent[TRAINED], tmp_path / name, 60, seed=1) for name in ("one", "other")]
+    assert [path.read_bytes() for path in made[0]] == [path.read_bytes() for path in made[1]]
+    decoded = refused = 0
+    for path in made[0]:
+        try:
+            decode(path.read_bytes())
+            decoded += 1
+        except ImageError:
+            refused += 1
+    assert min(decoded, refused) > 5

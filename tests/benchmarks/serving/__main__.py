@@ -38,6 +38,7 @@ def main(
     seconds: Annotated[float, typer.Option(help="Length of a load, where it has none of its own.")] = 20,
     overload_seconds: float = 60,
     soak_minutes: float = 20,
+    damage_minutes: float = 10,
     seed: int = 0,
 ) -> None:
     """Measure the parts and rewrite the report."""
@@ -56,6 +57,7 @@ def main(
         seconds,
         overload_seconds,
         60 * soak_minutes,
+        60 * damage_minutes,
         seed,
         weights,
         file,

@@ -1,6 +1,7 @@
 """The parts of the benchmark: each puts a load on the service, does something to it, and returns what it found."""
 
 import math
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from statistics import median
 
 from tests.benchmarks.finding import Finding, Requirement
 from tests.benchmarks.machine import describe_machine
+from tests.benchmarks.serving.damage import damaged
 from tests.benchmarks.serving.load import Load, Outcome, Running, run
 from tests.benchmarks.serving.pictures import SIZES, TRAINED
 from tests.benchmarks.serving.plain import WAYS, Anomalib, Bare, running_anomalib
@@ -18,6 +20,8 @@ from tests.conftest import wait_until
 
 _MILLION = 1_000_000
 _MINUTE = 60.0
+_DAMAGED, _DAMAGING = 3000, 4  # different files, and clients that send them
+_REFUSED, _LONGEST_ANSWER = 400, 5.0
 _WAIT_SECONDS = 120.0  # for what has to happen during a load; what takes longer is no figure but a fault
 
 
@@ -32,6 +36,7 @@ class Plan:
     seconds: float
     overload_seconds: float
     soak_seconds: float
+    damage_seconds: float
     seed: int
     weights: Path | None = None
     weights_file: Path | None = None
@@ -248,6 +253,37 @@ def soak(site: Site, plan: Plan) -> Finding:
     return Finding(describe_machine(), conditions, ("what", "found"), rows, required)
 
 
+def damage(site: Site, plan: Plan) -> Finding:
+    """Damaged image files, and whole ones of unusual kinds."""
+    with site.hosted(), tempfile.TemporaryDirectory(prefix="vigil-damage-") as folder:
+        files = damaged(site.pictures.sent[TRAINED], Path(folder) / "files", _DAMAGED, plan.seed)
+        run(site.load(files, plan.damage_seconds / 10, clients=_DAMAGING))  # caches and buffers have filled after it
+        replicas, before = site.replicas(), usage(site.processes())
+        found = run(site.load(files, plan.damage_seconds, clients=_DAMAGING))
+        after, same = usage(site.processes()), site.replicas() == replicas
+    refused = found.statuses.get(_REFUSED, 0)
+    others = len(found.rows) - len(found.answered) - refused
+    slowest = max(row.ended - row.due for row in found.rows)
+    grown = after.bytes / before.bytes - 1
+    rows = [
+        ["sent", f"{len(found.rows)}, of {len(files)} different files"],
+        ["answers by status", _statuses(found)],
+        ["longest answer", f"{_ms(slowest)} ms"],
+        ["memory of all processes before and after", f"{_mib(before)} and {_mib(after)} MiB"],
+    ]
+    required = [
+        Requirement("answers other than a decision or a refusal", "0", str(others), not others),
+        Requirement("replicas that ended", "0", "0" if same else "some", same),
+        Requirement("longest answer", "≤ 5 s", f"{slowest:.1f} s", slowest <= _LONGEST_ANSWER),
+        Requirement("growth of memory", "≤ 2 %", f"{100 * grown:+.1f} %", grown <= 0.02),
+    ]
+    conditions = (
+        f"{_DAMAGING} clients for {plan.damage_seconds / 60:g} minutes send JPEG and PNG of all colour modes, most "
+        "with bytes changed, cut or doubled, half of the PNG with checksums that are right all the same."
+    )
+    return Finding(describe_machine(), conditions, ("what", "found"), rows, required)
+
+
 PARTS = {
     "throughput": throughput,
     "overhead": overhead,
@@ -255,6 +291,7 @@ PARTS = {
     "kill": kill,
     "change": change,
     "soak": soak,
+    "damage": damage,
 }
 TITLES = {
     "throughput": "How many images",
@@ -263,6 +300,7 @@ TITLES = {
     "kill": "A replica is killed",
     "change": "Versions and inference units change",
     "soak": "A long time",
+    "damage": "Damaged images",
 }
 
 
