@@ -47,6 +47,7 @@ def run_own(arrangement: Arrangement, labelled: int, options: TrainingOptions, w
         seconds,
         inspector.input_size,
         fit.choice.candidate.name,
+        [one.probability for one in found],
     )
 
 

@@ -1,4 +1,4 @@
-"""Two questions about decisions: what of a defect that nobody has shown, and does a requested alarm rate hold?"""
+"""Questions about decisions: what of a defect that nobody has shown, does an alarm rate hold, and is confidence true?"""
 
 import random
 from collections import Counter
@@ -16,6 +16,9 @@ from tests.benchmarks.finding import Finding, Requirement
 from tests.benchmarks.machine import describe_machine
 from tests.benchmarks.own import run_own
 from tests.benchmarks.verdicts import judge
+from trainer.dataset import Sample
+from trainer.evaluation import Judged
+from trainer.reliability import trust
 
 Study = Callable[[DataSet, TrainingOptions, Path | None, int], Finding | None]
 
@@ -25,6 +28,7 @@ _REQUESTED = 50.0  # of 1,000 good parts
 _FRESH = 200  # good parts that the alarms are counted on
 _FEWEST_FRESH = 100
 _FEWEST_SEEDS = 10
+_TRUE = 0.05  # the expected calibration error that is allowed
 _CONFIDENCE, _HELD = 0.95, 0.9  # of the intervals, and the share of seeds whose interval must hold the rate
 
 
@@ -96,9 +100,40 @@ def false_alarms(data: DataSet, options: TrainingOptions, weights: Path | None, 
     return Finding(describe_machine(), conditions, head, rows, [requirement])
 
 
+def confidence(data: DataSet, options: TrainingOptions, weights: Path | None, seeds: int) -> Finding | None:
+    """How far the probability of an anomaly is from the share of anomalies among the images that have it.
+
+    None where there are too few bad parts to show some and to judge as many as good ones.
+    """
+    if len(data.bad) < _SHOWN + _JUDGED or len(data.good) < _JUDGED:
+        return None
+    rows, errors = [], []
+    for seed in range(seeds):
+        draw = random.Random(seed)  # noqa: S311 - reproducible, not secret
+        bad = _some(data.bad, _SHOWN + _JUDGED, draw, ordered=False)
+        train, good = _some(data.train, _LEARNED, draw), _some(data.good, _JUDGED, draw)
+        arrangement = Arrangement(train, bad[:_SHOWN], (*good, *bad[_SHOWN:]))
+        found = run_own(arrangement, _SHOWN, replace(options, seed=seed), weights)
+        verdicts = zip(arrangement.test, found.scores, found.probabilities, found.decisions, strict=True)
+        judged = [
+            Judged(Sample(str(photo.path), photo.defect is not None, None, {}), *verdict)
+            for photo, *verdict in verdicts
+        ]
+        errors.append(float(trust(judged, None)["ExpectedCalibrationError"]))
+        rows.append((str(seed), f"{errors[-1]:.3f}"))
+    error = float(np.mean(errors))
+    conditions = (
+        f"{data.name}, {options.backbone}, {options.detector}: at most {_LEARNED} good images and {_SHOWN} labelled "
+        f"anomalies to learn from, {_JUDGED} of each kind to judge; ten bins (Guo et al. 2017)."
+    )
+    requirement = Requirement(f"{data.name}: expected calibration error", "≤ 0.05", f"{error:.3f}", error <= _TRUE)
+    return Finding(describe_machine(), conditions, ("seed", "expected calibration error"), rows, [requirement])
+
+
 STUDIES: dict[str, tuple[str, Study]] = {
     "kinds": ("Kinds of defects that nobody has shown", unseen_kinds),
     "alarms": ("False alarms, asked for and measured", false_alarms),
+    "confidence": ("How far confidence is to be believed", confidence),
 }
 
 

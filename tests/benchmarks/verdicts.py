@@ -17,7 +17,8 @@ from trainer.evaluation import Judged, metrics
 class Verdicts:
     """Scores and anomaly maps (H, W) in the order of the photographs; `threshold` is the one chosen without them.
 
-    `chosen` is what the training settled on, in words, where it had a choice.
+    `chosen` is what the training settled on, in words, where it had a choice; `probabilities` are those of an anomaly,
+    where the detector tells them.
     """
 
     scores: Sequence[float]
@@ -27,6 +28,7 @@ class Verdicts:
     train_seconds: float
     input_size: tuple[int, int]
     chosen: str = ""
+    probabilities: Sequence[float] = ()
 
 
 @dataclass(frozen=True)
