@@ -1,4 +1,4 @@
-"""Questions about decisions: what of a defect that nobody has shown, does an alarm rate hold, and is confidence true?"""
+"""Of decisions: what of a defect that nobody has shown, does an alarm rate hold, is confidence true?"""
 
 import random
 from collections import Counter
