@@ -4,6 +4,7 @@ The counters are called as Lookout for Vision called its own in CloudWatch, with
 """
 
 import logging
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -11,7 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.requests import ClientDisconnect
 
 from api.errors import ServiceError, ThrottlingException, ValidationException
@@ -19,6 +21,7 @@ from api.replicas import Answer
 from storage.records import Serving
 
 NAMESPACE = "vigil"
+SHARED_COUNTERS = "PROMETHEUS_MULTIPROC_DIR"  # of prometheus-client: the folder in which processes count together
 LABELS = ("project", "model_version")
 _BUCKETS = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1, 2, 5, 10, 20)  # seconds
 _COUNTED = {
@@ -45,19 +48,30 @@ class Watched:
 
 
 class Detections:
-    """The detections of this process, by project and model version. Only models that there are get a label."""
+    """The detections of this process and of those that count with it, by project and model version.
+
+    Only models that there are get a label.
+    """
 
     def __init__(self) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call] # when a counter began is of no use here, and doubles the page
-        self.registry = CollectorRegistry()
+        self._registry = CollectorRegistry()
         self._counters = {
-            name: Counter(name, what, LABELS, namespace=NAMESPACE, registry=self.registry)
+            name: Counter(name, what, LABELS, namespace=NAMESPACE, registry=self._registry)
             for name, what in _COUNTED.items()
         }
         what = "from the request to the answer, of requests that were answered with a decision"
         self._time = Histogram(
-            "Time", what, LABELS, namespace=NAMESPACE, unit="seconds", buckets=_BUCKETS, registry=self.registry
+            "Time", what, LABELS, namespace=NAMESPACE, unit="seconds", buckets=_BUCKETS, registry=self._registry
         )
+
+    def page(self) -> bytes:
+        """The counters, in the text format of Prometheus."""
+        if SHARED_COUNTERS not in os.environ:
+            return generate_latest(self._registry)
+        together = CollectorRegistry()
+        MultiProcessCollector(together)  # type: ignore[no-untyped-call]
+        return generate_latest(together)
 
     @contextmanager
     def watch(self, serving: Serving, request_id: str, key: str) -> Iterator[Watched]:

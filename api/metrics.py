@@ -1,4 +1,4 @@
-"""The page that Prometheus reads: the counters of this process, and how units and replicas are at this moment.
+"""The page that Prometheus reads: the counters of the API, and how units and replicas are at this moment.
 
 Replicas are asked when the page is: their ports change with every start and are often reached by the API alone, so that
 Prometheus could neither find them nor read pages of their own.
@@ -30,7 +30,7 @@ async def metrics_page(stores: Stores, replicas: Replicas, detections: Detection
     figures = await asyncio.gather(*(replicas.figures(unit) for unit in serving))
     moment = CollectorRegistry()
     moment.register(_Moment([*_unit_counts(units, serving), *_replica_figures(serving, figures)]))
-    return Response(generate_latest(detections.registry) + generate_latest(moment), media_type=CONTENT_TYPE_LATEST)
+    return Response(detections.page() + generate_latest(moment), media_type=CONTENT_TYPE_LATEST)
 
 
 class _Moment(Collector):

@@ -24,6 +24,9 @@ class Settings(BaseSettings):
     port: int = Field(
         7580, ge=1, le=65534, description="port the API listens on; a MinIO of `vigil up` takes the next one"
     )
+    api_processes: int = Field(
+        1, ge=1, le=64, description="processes of the API; one answers some hundred images a second"
+    )
     tls_certificate: Path | None = Field(
         None, description="PEM file with the API's certificate, and those that vouch for it; default: no TLS"
     )

@@ -40,6 +40,7 @@ class Service:
         self._trust.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
         self.log_file = data_dir.with_name("vigil.log")
         self._process: subprocess.Popen[bytes] | None = None
+        self._exports: dict[str, str] = {}
 
     def start(self) -> None:
         """Start it and wait until it is ready."""
@@ -92,10 +93,13 @@ class Service:
         return found
 
     def exports(self) -> dict[str, str]:
-        """The variables that `vigil env` prints."""
+        """The variables that `vigil env` prints. They stay as they are once the service has been ready."""
+        if self._exports:
+            return self._exports
         command = [VIGIL, "env", "--data-dir", str(self.data_dir), "--port", str(self.port)]
         printed = subprocess.run(command, env=self.environment, check=True, capture_output=True, text=True).stdout
-        return dict(re.findall(r"^export (\w+)='?([^'\n]*)'?$", printed, re.MULTILINE))
+        self._exports = dict(re.findall(r"^export (\w+)='?([^'\n]*)'?$", printed, re.MULTILINE))
+        return self._exports
 
     def client(self, **options: Any) -> Any:
         """boto3, configured by what `vigil env` prints."""

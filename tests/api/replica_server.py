@@ -12,7 +12,7 @@ from tests.api import arrange
 
 JPEG = b"\xff\xd8\xff\xe0" + b"jpeg"
 RESULT = {"DetectAnomalyResult": {"Source": {"Type": "direct"}, "IsAnomalous": True, "Confidence": 0.9979099631309509}}
-FIGURES = {"replica": "…", "waiting": 3, "batches": 4, "images": 10, "device_memory": 1e9}
+FIGURES = {"replica": "…", "waiting": 3, "batches": 4, "images": 10, "device_memory": 1e9, "stalled": 0.0}
 Behaviour = Callable[["Replica"], None]
 
 
