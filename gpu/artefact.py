@@ -20,7 +20,7 @@ from gpu.labelling import DefectBank
 from gpu.patch_embedding import Embedding
 from gpu.patch_head import PatchHead
 
-FORMAT_VERSION = 3  # 1 had another discriminator, and no patch head; 2 neither grid nor whitening
+FORMAT_VERSION = 4  # 1 had another discriminator, and no patch head; 2 neither grid nor whitening; 3 other scores
 _KEY = "vigil"  # of the header's metadata
 _REFERENCES = 4  # images kept for the self-test, at most
 

@@ -27,8 +27,8 @@ class Detector(Protocol):
         """Learn from the normal patch embeddings (n, h, w, D), or only from those of the images (indices) given."""
         ...
 
-    def score(self, patches: Tensor) -> tuple[Tensor, Tensor]:
-        """patches (B, h, w, D) → image scores (B,) and patch scores (B, h, w), distances without a unit."""
+    def score(self, patches: Tensor) -> Tensor:
+        """patches (B, h, w, D) → patch scores (B, h, w), distances without a unit."""
         ...
 
     def trace(self, patches: Tensor) -> Tensor | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gpu.anomaly_map import anomaly_map
+from gpu.anomaly_map import anomaly_map, image_scores
 from gpu.calibration import Calibration, calibrate, calibrate_pixels
 from gpu.detector import Detector, create_detector
 from gpu.discriminator import Discriminator, describe
@@ -14,7 +14,7 @@ from gpu.inspection import Inspector
 from gpu.labelling import DefectBank
 from gpu.normals import Normals
 from gpu.patch_embedding import Embedding
-from gpu.patch_head import PatchHead, raised
+from gpu.patch_head import PatchHead
 from gpu.patchcore import PatchCore
 from gpu.pixel_histogram import PixelHistogram
 
@@ -60,26 +60,29 @@ def fit_inspector(
     """
     judged, all_judged = normals.judged, len(normals.judged) == len(normals.patches)
     patches = normals.patches if all_judged else normals.patches[judged]
-    normal_scores, normal_patch_scores = torch.empty(len(patches)), torch.empty(patches.shape[:3])
+    normal_patch_scores = torch.empty(patches.shape[:3])
     folds = normals.fold[normals.images[judged]]
     for fold in range(normals.folds):
         held_out = (folds == fold).nonzero().squeeze(1)
         if len(held_out):
             detector = _teach(recipe, normals, embedding.device, without=fold)
-            normal_scores[held_out], normal_patch_scores[held_out] = _score(detector, patches, held_out)
+            normal_patch_scores[held_out] = _score(detector, patches, held_out)
         progress("calibrating", (fold + 1) / normals.folds)
     progress("fitting", 0.0)
     final = _teach(recipe, normals, embedding.device, progress=lambda fraction: progress("fitting", fraction))
     progress("fitting", 1.0)
-    anomaly_scores, anomaly_patch_scores = _score(final, anomalies, torch.arange(len(anomalies)))
+    anomaly_patch_scores = _score(final, anomalies, torch.arange(len(anomalies)))
     patch_head = None
     if masks is not None and len(anomalies) >= _FEWEST_ANOMALIES:
         patch_scores = normal_patch_scores, anomaly_patch_scores
         shown = PatchHead.fit(patches, anomalies, masks, patch_scores, recipe.seed)
         if shown is not None:
             patch_head, *factors = shown
-            normal_scores, normal_patch_scores = raised(normal_scores, normal_patch_scores, factors[0])
-            anomaly_scores, anomaly_patch_scores = raised(anomaly_scores, anomaly_patch_scores, factors[1])
+            normal_patch_scores, anomaly_patch_scores = (
+                scores * factor for scores, factor in zip(patch_scores, factors, strict=True)
+            )
+    normal_scores = image_scores(normal_patch_scores, input_size)
+    anomaly_scores = image_scores(anomaly_patch_scores, input_size)
     discriminator = None
     if len(anomalies) >= _FEWEST_ANOMALIES:
         described = _describe(patches), _describe(anomalies)
@@ -125,14 +128,13 @@ def _teach(
     return detector
 
 
-def _score(detector: Detector, patches: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
-    """Image scores (k,) and patch scores (k, h, w) of the images with these indices, on the CPU."""
-    scores, patch_scores = torch.empty(len(images)), torch.empty(len(images), *patches.shape[1:3])
+def _score(detector: Detector, patches: Tensor, images: Tensor) -> Tensor:
+    """Patch scores (k, h, w) of the images with these indices, on the CPU."""
+    scores = torch.empty(len(images), *patches.shape[1:3])
     for start in range(0, len(images), _BATCH):
         part = slice(start, start + _BATCH)
-        found = detector.score(patches[images[part]])
-        scores[part], patch_scores[part] = found[0].cpu(), found[1].cpu()
-    return scores, patch_scores
+        scores[part] = detector.score(patches[images[part]]).cpu()
+    return scores
 
 
 def _describe(patches: Tensor) -> Tensor:

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gpu.anomaly_map import anomaly_map
+from gpu.anomaly_map import anomaly_map, peak
 from gpu.calibration import Calibration
 from gpu.detector import Detector
 from gpu.discriminator import Discriminator
 from gpu.explanation import Region, Source, explain
 from gpu.labelling import DefectBank
 from gpu.patch_embedding import Embedding
-from gpu.patch_head import PatchHead, raised
+from gpu.patch_head import PatchHead
 
 _TOLERANCE = 1e-3  # relative difference of scores that another device or library version may make
 _FAINT = 0.9  # of its peak: what is marked in an anomalous image whose whole map is under the pixel threshold
@@ -86,12 +86,13 @@ class Inspector:
         if tuple(batch.shape[1:]) != (3, *self.input_size):
             raise ValueError(f"images {tuple(batch.shape[1:])} were not prepared for the input {self.input_size}")
         patches = self.embedding.embed(batch)
-        scores, patch_scores = self.detector.score(patches)
+        patch_scores = self.detector.score(patches)
         if self.patch_head is not None:
-            scores, patch_scores = raised(scores, patch_scores, self.patch_head.factor(patches))
+            patch_scores = patch_scores * self.patch_head.factor(patches)
+        maps = anomaly_map(patch_scores, self.input_size)
+        scores, maps = peak(maps), maps.cpu()
         if self.discriminator is not None:
             scores = scores * self.discriminator.factor(patches)
-        maps = anomaly_map(patch_scores, self.input_size).cpu()
         exact = scores.double().cpu()
         return [
             self._result(score, probability, maps[i], patches[i], i in explained)

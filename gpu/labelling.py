@@ -68,7 +68,7 @@ class DefectBank:
         where = torch.from_numpy(cells).to(patches.device)
         _, closest = nearest(patches[where[:, 0], where[:, 1]], self.embeddings)
         votes = np.zeros((count + 1, len(self.names) + 1), dtype=np.int64)
-        np.add.at(votes, (np.concatenate((inner, bare)), self.labels[closest.squeeze(1)].long().cpu().numpy()), 1)
+        np.add.at(votes, (np.concatenate((inner, bare)), self.labels[closest].long().cpu().numpy()), 1)
         return torch.from_numpy(votes.argmax(axis=1).astype(np.uint8)[regions])
 
 

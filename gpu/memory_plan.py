@@ -5,7 +5,7 @@ from typing import Self
 
 _SELECTED = 128 * 4  # bytes of a projected patch
 _BOUNDS = 24  # bytes a patch of the selection's own: norm, bound, picks known, and a copy of the bounds to sort
-_NEIGHBOURHOOD = 8 * 8  # bytes of a bank row's stored neighbours
+_ORIGIN = 8  # bytes of where a bank row comes from
 _HALF, _SINGLE = 2, 4  # bytes of a number
 _OVERSAMPLING = 4  # rows of a part's coreset for each that the bank takes: the bank then covers 1 % worse on average
 MOST_JUDGED = 1000  # images scored by detectors that never saw them: a threshold needs no more
@@ -74,7 +74,7 @@ class MemoryPlan:
         Otherwise a bank is made of coresets of parts, and a detector without a bank learns from as many images as fit.
         Raises MemoryNeeded where that is too few.
         """
-        per_row = (_SINGLE + _HALF) * shape.width + _NEIGHBOURHOOD
+        per_row = (_SINGLE + _HALF) * shape.width + _ORIGIN
         bank = 0 if ratio is None else round(ratio * images * shape.cells) * per_row
         fixed = anomalies * shape.embedded + bank
         selected = 0 if ratio is None else shape.selected

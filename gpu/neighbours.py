@@ -1,4 +1,4 @@
-"""Nearest neighbours in a memory bank."""
+"""Nearest neighbour in a memory bank."""
 
 from collections.abc import Callable
 
@@ -6,53 +6,55 @@ import torch
 from torch import Tensor
 
 _TILE = 256
+_CANDIDATES = 2  # of the products of half precision, of which the nearest is found in single
 _ELEMENTS_OF_CUDA = 1 << 27
 _ELEMENTS = 1 << 20  # of the distances held at a time: 4 MiB stay in the cache, and cost no fresh pages from the system
 
 
 @torch.no_grad()
-def nearest(queries: Tensor, bank: Tensor, k: int = 1) -> tuple[Tensor, Tensor]:
-    """queries (N, D), bank (M, D) → Euclidean distances (N, k), ascending, and bank indices (N, k).
+def nearest(queries: Tensor, bank: Tensor) -> tuple[Tensor, Tensor]:
+    """queries (N, D), bank (M, D) → Euclidean distance (N,) to the nearest row of the bank, and its index (N,).
 
     |a − b|² = |a|² + |b|² − 2ab finds candidates; their distances are then taken from the vectors themselves, so that
-    identical vectors are exactly 0 apart and the product's rounding reaches no result. Raises ValueError if k > M.
+    identical vectors are exactly 0 apart and the product's rounding reaches no result. Raises ValueError for an empty
+    bank.
     """
-    if not 1 <= k <= len(bank):
-        raise ValueError(f"cannot find {k} neighbours in a bank of {len(bank)}")
+    if not len(bank):
+        raise ValueError("there is no nearest row in an empty bank")
     norms = torch.linalg.vecdot(bank, bank).unsqueeze(0)  # |a|² is the same for all of them, so it decides nothing
-    distances = queries.new_empty(len(queries), k)
-    indices = torch.empty(len(queries), k, dtype=torch.int64, device=queries.device)
+    distances = queries.new_empty(len(queries))
+    indices = torch.empty(len(queries), dtype=torch.int64, device=queries.device)
     elements = _ELEMENTS_OF_CUDA if bank.is_cuda else _ELEMENTS
-    rows = max(1, min(elements // len(bank), elements // ((k + 1) * bank.shape[1])))
-    find = _on_cuda(bank, norms, k) if bank.is_cuda else _on_cpu(bank, norms, k, min(rows, len(queries)))
+    rows = max(1, min(elements // len(bank), elements // (_CANDIDATES * bank.shape[1])))
+    find = _on_cuda(bank, norms) if bank.is_cuda else _on_cpu(bank, norms, min(rows, len(queries)))
     for start in range(0, len(queries), rows):
         part = queries[start : start + rows]
         candidates = find(part)
         exact = torch.linalg.vector_norm(part.unsqueeze(1) - bank[candidates], dim=2)
-        order = exact.argsort(dim=1, stable=True)[:, :k]
-        distances[start : start + rows] = exact.gather(1, order)
-        indices[start : start + rows] = candidates.gather(1, order)
+        least, which = exact.min(dim=1)
+        distances[start : start + rows] = least
+        indices[start : start + rows] = candidates.gather(1, which.unsqueeze(1)).squeeze(1)
     return distances, indices
 
 
-def _on_cuda(bank: Tensor, norms: Tensor, k: int) -> Callable[[Tensor], Tensor]:
+def _on_cuda(bank: Tensor, norms: Tensor) -> Callable[[Tensor], Tensor]:
     """Products of half precision, summed in single, which say what is nearest and not how near."""
     halves = bank.half()
 
     def find(part: Tensor) -> Tensor:
         partial = torch.addmm(norms, part.half(), halves.T, out_dtype=torch.float32, alpha=-2)
-        return partial.topk(min(k + 1, len(bank)), largest=False).indices
+        return partial.topk(min(_CANDIDATES, len(bank)), largest=False).indices
 
     return find
 
 
-def _on_cpu(bank: Tensor, norms: Tensor, k: int, rows: int) -> Callable[[Tensor], Tensor]:
+def _on_cpu(bank: Tensor, norms: Tensor, rows: int) -> Callable[[Tensor], Tensor]:
     # Rounded up to whole tiles; what is beyond the bank is never nearest.
     held = bank.new_full((rows, -(-len(bank) // _TILE) * _TILE), torch.inf)
 
     def find(part: Tensor) -> Tensor:
-        partial = torch.addmm(norms, part, bank.T, alpha=-2, out=held[: len(part), : len(bank)])
-        return _least(held[: len(part)]) if k == 1 else partial.topk(min(k + 1, len(bank)), largest=False).indices
+        torch.addmm(norms, part, bank.T, alpha=-2, out=held[: len(part), : len(bank)])
+        return _least(held[: len(part)])
 
     return find
 

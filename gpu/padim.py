@@ -55,8 +55,8 @@ class PaDiM:
         self.subset, self.mean, self.whitening = subset.to(device), torch.cat(means), torch.cat(factors)
 
     @torch.no_grad()
-    def score(self, patches: Tensor) -> tuple[Tensor, Tensor]:
-        """patches (B, h, w, D) → image scores (B,), the largest patch score, and patch scores: Mahalanobis distances.
+    def score(self, patches: Tensor) -> Tensor:
+        """patches (B, h, w, D) → patch scores (B, h, w): Mahalanobis distances.
 
         With Σ = LLᵀ, √((x − μ)ᵀ Σ⁻¹ (x − μ)) = |L⁻¹(x − μ)|. Raises ValueError for another grid than fit's.
         """
@@ -66,8 +66,8 @@ class PaDiM:
             raise ValueError(f"{patches[0, :, :, 0].numel()} positions where {len(self.mean)} were learned")
         chosen = patches.to(self.mean.device).flatten(1, 2)[:, :, self.subset].float()  # (B, P, C)
         centred = (chosen - self.mean).permute(1, 2, 0)  # (P, C, B)
-        distances = torch.linalg.vector_norm(self.whitening @ centred, dim=1).T  # (B, P)
-        return distances.amax(dim=1), distances.reshape(patches.shape[:3])
+        distances: Tensor = torch.linalg.vector_norm(self.whitening @ centred, dim=1).T  # (B, P)
+        return distances.reshape(patches.shape[:3])
 
     def trace(self, patches: Tensor) -> None:
         """Nothing: a Gaussian is made of all images, and none of their patches is remembered."""

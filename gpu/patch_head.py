@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gpu.anomaly_map import image_scores
 from gpu.cross_validation import FOLDS, choose_strength, fold_of, parting_loss
 from gpu.labelling import covered_cells
 
@@ -32,7 +33,7 @@ class PatchHead:
     def fit(
         cls, normals: Tensor, anomalies: Tensor, masks: Tensor, scores: tuple[Tensor, Tensor], seed: int = 0
     ) -> tuple[Self, Tensor, Tensor] | None:
-        """Patch embeddings (n, h, w, D) and (m, h, w, D); masks (m, H, W), above 0 inside a defect.
+        """Patch embeddings (n, h, w, D) and (m, h, w, D); masks (m, H, W) at input size, above 0 inside a defect.
 
         scores: of the patches, (n, h, w) and (m, h, w), by a detector that saw none of the images.
 
@@ -57,11 +58,15 @@ class PatchHead:
         largest = logits[:n].flatten(1).amax(dim=1)
         middle, spread = float(largest.mean()), max(float(largest.std()), _SMALLEST)
         evidence = ((logits - middle) / spread).clamp_min(0)
-        logs = torch.cat(scores).clamp_min(_SMALLEST).log()
-        unit = max(float(logs[:n].flatten(1).amax(dim=1).std()), _SMALLEST)
+        patch_scores, size = torch.cat(scores), (masks.shape[1], masks.shape[2])
+
+        def logs(raised: Tensor) -> Tensor:
+            return image_scores(raised, size).clamp_min(_SMALLEST).double().log()
+
+        unit = max(float(logs(patch_scores[:n]).std()), _SMALLEST)
 
         def loss(strength: float) -> float:
-            return parting_loss((logs + unit * strength * evidence).flatten(1).amax(dim=1).double().numpy(), y)
+            return parting_loss(logs(patch_scores * (unit * strength * evidence).exp()).numpy(), y)
 
         strength = choose_strength(_STRENGTHS, loss)
         if not strength:
@@ -83,16 +88,6 @@ class PatchHead:
     def state(self) -> dict[str, Tensor]:
         """Its tensors by name; the constructor takes them back."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
-
-
-def raised(scores: Tensor, patch_scores: Tensor, factors: Tensor) -> tuple[Tensor, Tensor]:
-    """Image scores (B,), patch scores and factors (B, h, w) → both kinds of scores, raised.
-
-    An image's score rises as its largest patch score does.
-    """
-    patches = patch_scores * factors
-    gains = patches.flatten(1).amax(dim=1) / patch_scores.flatten(1).amax(dim=1).clamp_min(_SMALLEST)
-    return scores * gains.clamp_min(1), patches
 
 
 def _some_of(patches: Tensor, images: Tensor, seed: int) -> Tensor:

@@ -10,11 +10,9 @@ from gpu.coreset import farthest_first, project
 from gpu.neighbours import nearest
 from gpu.whitening import partial_whitening
 
-_NEIGHBOURS = 9  # b of equation 7, the paper's own choice
-
 
 class PatchCore:
-    """A memory bank (M, D), a coreset of all normal patch embeddings, and the nearest bank rows of each of its rows.
+    """A memory bank (M, D), a coreset of all normal patch embeddings: a patch scores its distance to the nearest row.
 
     Where it is whitened, distances are those of patches multiplied with a partial whitening (D, D), which is learned
     from the patches of the bank's own images, and the bank holds such patches.
@@ -28,7 +26,6 @@ class PatchCore:
         self.coreset_ratio, self.seed, self.whitened = coreset_ratio, seed, whitened
         self.bank = torch.empty(0, 0)  # (M, D)
         self.whitening: Tensor | None = None
-        self.neighbours = torch.empty(0, 0, dtype=torch.int64)  # (M, b − 1): the nearest other rows of each row
         self.origins = torch.empty(0, 2, dtype=torch.int32)  # (M, 2): position of the image of each row, and its cell
 
     @torch.no_grad()
@@ -75,40 +72,25 @@ class PatchCore:
 
     def _keep(self, bank: Tensor, images: Tensor, cells: Tensor) -> None:
         self.bank = self._whiten(bank)
-        self.neighbours = _others(self.bank, min(_NEIGHBOURS, len(bank)))
         self.origins = torch.stack((images, cells), dim=1).to(torch.int32)
 
     @torch.no_grad()
-    def score(self, patches: Tensor) -> tuple[Tensor, Tensor]:
-        """patches (B, h, w, D) → image scores (B,), the largest patch score re-weighted (eq. 7), and patch scores."""
+    def score(self, patches: Tensor) -> Tensor:
+        """patches (B, h, w, D) → patch scores (B, h, w), §3.3."""
         if not len(self.bank):
             raise RuntimeError("score was called before fit or restore")
-        patches = self._whiten(patches)
-        distances, rows = nearest(patches.flatten(0, 2), self.bank)
-        distances, rows = distances.view(len(patches), -1), rows.view(len(patches), -1)  # (B, h·w)
-        largest, cell = distances.max(dim=1)
-        farthest = patches.flatten(1, 2)[torch.arange(len(patches), device=patches.device), cell]  # (B, D)
-        closest = rows.gather(1, cell.unsqueeze(1)).squeeze(1)
-        scores = largest * self._weight(farthest, largest, closest)
-        return scores, distances.view(patches.shape[:3])
-
-    def _weight(self, farthest: Tensor, largest: Tensor, closest: Tensor) -> Tensor:
-        """Eq. 7: 1 − softmax over the distances to the closest bank row and its neighbours; near 1 for a rare patch."""
-        if not self.neighbours.shape[1]:
-            return torch.ones_like(largest)
-        around = self.bank[self.neighbours[closest]]  # (B, b − 1, D)
-        others = torch.linalg.vector_norm(farthest.unsqueeze(1) - around, dim=2)
-        return 1 - torch.cat((largest.unsqueeze(1), others), dim=1).softmax(dim=1)[:, 0]
+        distances, _ = nearest(self._whiten(patches).flatten(0, 2), self.bank)
+        return distances.view(patches.shape[:3])
 
     @torch.no_grad()
     def trace(self, patches: Tensor) -> Tensor:
         """patches (k, D) → (k, 2): the image and cell of the nearest bank row."""
         _, rows = nearest(self._whiten(patches), self.bank)
-        return self.origins[rows.squeeze(1).cpu()]
+        return self.origins[rows.cpu()]
 
     def state(self) -> dict[str, Tensor]:
-        """The memory bank, its neighbourhoods, where its rows come from, and the whitening where there is one."""
-        state = {"bank": self.bank, "neighbours": self.neighbours, "origins": self.origins}
+        """The memory bank, where its rows come from, and the whitening where there is one."""
+        state = {"bank": self.bank, "origins": self.origins}
         return state if self.whitening is None else state | {"whitening": self.whitening}
 
     def config(self) -> dict[str, float]:
@@ -119,21 +101,12 @@ class PatchCore:
     def restore(cls, config: Mapping[str, float], state: Mapping[str, Tensor]) -> Self:
         """The detector whose config() and state() these are. Raises KeyError where a part is missing."""
         detector = cls(float(config["coreset_ratio"]), int(config["seed"]), whitened=bool(config["whitened"]))
-        detector.bank, detector.neighbours = state["bank"], state["neighbours"]
-        detector.origins = state["origins"]
+        detector.bank, detector.origins = state["bank"], state["origins"]
         detector.whitening = state["whitening"] if detector.whitened else None
         return detector
 
     def to(self, device: torch.device | str) -> Self:
         """Move the bank, and with it all computation, to the device."""
-        self.bank, self.neighbours = self.bank.to(device), self.neighbours.to(device)
+        self.bank = self.bank.to(device)
         self.whitening = None if self.whitening is None else self.whitening.to(device)
         return self
-
-
-def _others(bank: Tensor, count: int) -> Tensor:
-    """(M, count − 1): the nearest rows of each bank row but itself, even where duplicates are as near."""
-    _, rows = nearest(bank, bank, count)
-    itself = rows == torch.arange(len(bank), device=bank.device).unsqueeze(1)
-    itself[:, -1] |= ~itself.any(dim=1)  # among many duplicates a row may not find itself: drop the last instead
-    return rows[~itself].view(len(bank), count - 1)

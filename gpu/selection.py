@@ -8,6 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from gpu.anomaly_map import image_scores
 from gpu.backbone import STAGES, Backbone
 from gpu.detector import Detector, create_detector
 from gpu.images import resize
@@ -190,7 +191,7 @@ class Comparison:
             detector = detector.to(self._backbone.device)
             detector.fit(patches, (self._fold[:n] != fold).nonzero().squeeze(1))
             for part in torch.split((self._fold == fold).nonzero().squeeze(1), _BATCH):
-                scores[part.numpy()] = detector.score(patches[part])[0].cpu().numpy()
+                scores[part.numpy()] = image_scores(detector.score(patches[part]), size).cpu().numpy()
         higher = np.sign(scores[n:] - scores[:n, None]) / 2 + 0.5  # (n, m), a half where they are equal
         draws = ((self._drawn @ higher) * self._drawn_anomalies).sum(axis=1) / higher.size
         return Trial(candidate, float(higher.mean()), 0.0, 0.0, draws)

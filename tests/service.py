@@ -140,9 +140,14 @@ class Service:
 
 @contextmanager
 def running_service(folder: Path, **environment: str) -> Iterator[Service]:
-    """A service that is stopped at the end, whatever happens. Its objects lie in folders, unless MinIO is asked for."""
+    """A service that is stopped at the end, whatever happens.
+
+    Its objects lie in folders, unless MinIO is asked for. Its trainings compare no detectors, unless told to: that
+    costs several times as much, and most tests want to see something else.
+    """
     objects = "auto" if "VIGIL_OBJECTS_URL" in environment else "directory"
-    service = Service(folder / "data", service_port(), {"VIGIL_OBJECTS": objects} | environment)
+    usual = {"VIGIL_OBJECTS": objects, "VIGIL_SELECTION_SPENDING": "0"}
+    service = Service(folder / "data", service_port(), usual | environment)
     service.start()
     try:
         yield service

@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 
+from storage.settings import Settings
 from tests.service import Service, running_service
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with running_service(tmp_path_factory.mktemp("service")) as started:
+    default = str(Settings.model_fields["selection_spending"].default)
+    with running_service(tmp_path_factory.mktemp("service"), VIGIL_SELECTION_SPENDING=default) as started:
         yield started
 
 

@@ -128,7 +128,7 @@ def test_another_backbone_or_format_is_refused(inspector: Inspector) -> None:
         load(data, other_weights)
     with pytest.raises(ArtefactError, match="does not have: A backbone has the layers"):
         load(rewrite(data, lambda d: d["backbone"].update(layers=["layer9"])), load_backbone)
-    with pytest.raises(ArtefactError, match="format version 2; here is 3"):
+    with pytest.raises(ArtefactError, match="format version 2; here is 4"):
         load(rewrite(data, lambda d: d.update(format_version=2)), load_backbone)
 
 

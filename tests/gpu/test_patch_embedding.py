@@ -7,7 +7,7 @@ from scipy import ndimage
 from texture import SIZE, render
 from torch.nn import functional
 
-from gpu.anomaly_map import anomaly_map
+from gpu.anomaly_map import anomaly_map, image_scores
 from gpu.backbone import Backbone, load_backbone
 from gpu.device import deterministic, select_device
 from gpu.images import normalise
@@ -54,6 +54,15 @@ def test_an_anomaly_map_is_upsampled_and_blurred() -> None:
     upsampled = functional.interpolate(scores.unsqueeze(1).double(), SIZE, mode="bilinear").squeeze(1)
     expected = np.stack([ndimage.gaussian_filter(one, 4) for one in upsampled.numpy()])
     np.testing.assert_allclose(anomaly_map(scores, SIZE), expected, rtol=1e-5)
+
+
+def test_an_image_scores_the_peak_of_its_map() -> None:
+    scores = torch.rand(70, 12, 16, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(image_scores(scores, SIZE), anomaly_map(scores, SIZE).amax(dim=(1, 2)))
+    one, two = torch.zeros(12, 16), torch.zeros(12, 16)
+    one[5, 5] = two[5, 5] = two[5, 6] = 1.0
+    alone, beside = image_scores(torch.stack((one, two)), SIZE).tolist()
+    assert 0.3 < alone < beside < 1
 
 
 def test_an_even_map_stays_even() -> None:

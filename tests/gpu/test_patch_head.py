@@ -9,7 +9,7 @@ from gpu.backbone import load_backbone
 from gpu.calibration import Calibration
 from gpu.inspection import Inspector
 from gpu.patch_embedding import Embedding
-from gpu.patch_head import PatchHead, raised
+from gpu.patch_head import PatchHead
 from gpu.patchcore import PatchCore
 
 GRID = (6, 8)
@@ -52,14 +52,6 @@ def test_masks_that_teach_nothing_are_not_used() -> None:
     normals, anomalies, masks, (low, high) = plant(60, 20, 0.0)
     assert PatchHead.fit(normals, anomalies, masks, (low, high + 9)) is None
     assert PatchHead.fit(normals, anomalies, torch.zeros_like(masks), (low, high)) is None
-
-
-def test_an_image_rises_as_its_largest_patch_does() -> None:
-    scores, patch_scores = torch.tensor([0.5, 0.5]), torch.tensor([[[1.0, 2.0]], [[1.0, 2.0]]])
-    factors = torch.tensor([[[3.0, 1.0]], [[1.5, 1.0]]])
-    images, patches = raised(scores, patch_scores, factors)
-    assert images.tolist() == [0.75, 0.5]
-    assert patches.tolist() == [[[3.0, 2.0]], [[1.5, 2.0]]]
 
 
 def test_the_head_is_stored_and_scores_the_same(embedding: Embedding, patches: Tensor) -> None:

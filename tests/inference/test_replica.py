@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 import pytest
 
+from gpu.artefact import FORMAT_VERSION
 from inference.place import Place
 from inference.replica import UnusableModel, load_engine
 from storage.objects import OWN_BUCKET
@@ -18,7 +19,7 @@ def another_digest(data: bytes) -> bytes:
 
 
 def another_format(data: bytes) -> bytes:
-    return data.replace(rb"format_version\":3", rb"format_version\":7")
+    return data.replace(b'format_version\\":%d' % FORMAT_VERSION, b'format_version\\":7')
 
 
 def other_scores(data: bytes) -> bytes:

@@ -48,7 +48,7 @@ def compare(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _ours(queries: Tensor, bank: Tensor) -> Tensor:
-    return nearest(queries, bank)[1].squeeze(1)
+    return nearest(queries, bank)[1]
 
 
 def _cdist(queries: Tensor, bank: Tensor) -> Tensor:
