@@ -27,6 +27,9 @@ _MOST_FAILURES = 3  # in a row, before a model that is starting has failed
 _LONGEST_PAUSE = 30.0  # seconds before a replica that keeps dying is started again
 _STOP_SECONDS = 8.0  # between SIGTERM and SIGKILL: longer than a replica takes to answer what it has at hand
 _CLEAR_SECONDS = 5.0
+_POLL_SECONDS = 0.1
+_ROUNDS = 4  # of other hosts, in which one of them takes a unit that is handed over
+_SERVES_SECONDS = 60.0  # until it serves there
 
 Key = tuple[str, int, int]
 log = logging.getLogger(__name__)
@@ -53,11 +56,12 @@ class Host:
         self._keep_at = self._clear_at = 0.0
 
     def run(self, stopped: threading.Event) -> None:
-        """Reconcile until stopped; then end all replicas and give up the units, which stay wanted."""
+        """Reconcile until stopped; then hand the units over to other hosts, or give them up; they stay wanted."""
         self._try(self._stores.database.reserve)  # a full disk must not stop detection for want of a lease
         self._try(lambda: self._hosting.forget(self._name))
         while not stopped.wait(self._stores.settings.reconcile_seconds):
             self._try(self._round)
+        self._try(self._leave)
         self._stop_all()
         self._try(lambda: self._hosting.forget(self._name))
 
@@ -87,14 +91,11 @@ class Host:
                 self._watch.forget(slot.unit.replica)
                 if held is not None:
                     self._release(held)
-        if moment >= self._keep_at:
-            self._keep_at = moment + self._stores.settings.heartbeat_seconds
-            self._keep()
+        self._live(moment)
         if moment >= self._clear_at:
             self._clear_at = moment + _CLEAR_SECONDS
             self._hosting.clear()
             self._stores.scaling.relax()
-        self._pulse.beat()
 
     def _fill(self, slot: Slot, moment: float) -> None:
         """Start the unit's replica where none runs and the pause after the last failure is over."""
@@ -148,17 +149,57 @@ class Host:
         except (Conflict, Missing) as error:
             log.info("%s", error)
 
-    def _keep(self) -> None:
+    def _live(self, moment: float) -> None:
+        self._pulse.beat()
+        if moment < self._keep_at:
+            return
+        self._keep_at = moment + self._stores.settings.heartbeat_seconds
         for slot in self._slots.values():
             try:
                 self._hosting.keep(self._name, slot.unit)
             except Conflict as error:
                 log.info("%s", error)  # the next round sees that it is not ours, and stops its replica
 
+    def _leave(self) -> None:
+        """Hand over what serves here, one unit after another, as long as another host takes them."""
+        for key, slot in list(self._slots.items()):
+            try:
+                heir = self._hosting.hand_over(self._name, slot.unit)
+                if heir is None:
+                    continue
+                if not self._served(heir):
+                    self._hosting.withdraw(heir)
+                    log.info("no other host takes over, so replicas end here and start where the next one is")
+                    return
+                self._hosting.retire(self._name, slot.unit)
+                log.info("%s/%d#%d is handed over", *key)
+            except (Conflict, Missing) as error:
+                log.info("%s", error)
+                continue
+            while not self._ended(slot, time.monotonic()):
+                time.sleep(_POLL_SECONDS)
+            self._release(slot.unit)
+            del self._slots[key]
+
+    def _served(self, heir: Unit) -> bool:
+        """Wait until another host serves the unit. → whether one does"""
+        begun = time.monotonic()
+        while True:
+            moment = time.monotonic()
+            self._live(moment)
+            now = next((unit for unit in self._hosting.units() if _key(unit) == _key(heir)), None)
+            if now is None or now.failures or moment > begun + _SERVES_SECONDS:
+                return False
+            if now.address is not None:
+                return True
+            if now.host is None and moment > begun + _ROUNDS * self._stores.settings.reconcile_seconds:
+                return False
+            time.sleep(_POLL_SECONDS)
+
     def _stop_all(self) -> None:
         while left := [slot for slot in self._slots.values() if not self._ended(slot, time.monotonic())]:
             log.info("waiting for %d replicas to end", len(left))
-            time.sleep(0.1)
+            time.sleep(_POLL_SECONDS)
 
 
 def _key(unit: Unit) -> Key:
@@ -169,6 +210,7 @@ def main() -> None:
     """Run until SIGTERM or SIGINT."""
     die_with_parent()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s inference %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # else a line for every look at a replica
     settings = Settings()
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

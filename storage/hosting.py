@@ -1,9 +1,11 @@
 """Hosting: the inference units wanted for each model, and the replicas that fill them.
 
 A unit is one row. The API writes what is wanted; an inference host claims units under a lease and starts a replica for
-each; the replica's address goes into the row once it takes requests. A host that dies loses its units to another one.
+each; the replica's address goes into the row once it takes requests. A host that dies loses its units to another one; a
+host that leaves hands them over: another unit succeeds each, and serves before it is retired.
 """
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -85,7 +87,7 @@ class Hosting:
         u = schema.unit.c
         moment = now()
         taken: list[Unit] = []
-        free = u.wanted & (u.lease_until <= moment)
+        free = u.wanted & (u.lease_until <= moment) & ~_succeeded()
         with self._database.transaction() as connection:
             for row in connection.execute(sa.select(schema.unit).where(free).limit(room)).all():
                 where = self._same(row) & free
@@ -112,6 +114,40 @@ class Hosting:
             self._update(host, unit, replica=replica, address=address, failures=0, failure=None)
             self._settle(unit.project, unit.version)
 
+    def hand_over(self, host: str, unit: Unit) -> Unit | None:
+        """Want a unit in the place of one that serves here, which is SYSTEM_UPDATING until that one serves.
+
+        → the unit to come; None where the host's does not serve or the model is about to stop. Raises Missing.
+        """
+        with self._database.transaction() as connection:
+            model = self._catalogue.model(unit.project, unit.version)
+            mine = self._same(unit) & (schema.unit.c.host == host) & _ready()
+            serves = connection.execute(sa.select(schema.unit).where(mine)).first()
+            if serves is None or model.status not in (ModelStatus.HOSTED, ModelStatus.SYSTEM_UPDATING):
+                return None
+            if model.status == ModelStatus.HOSTED:
+                self._catalogue.move_model(model, ModelStatus.SYSTEM_UPDATING, messages.MODEL_UPDATING)
+            last = connection.execute(sa.select(sa.func.max(schema.unit.c.slot)).where(self._of(model))).scalar_one()
+            heir = replace(
+                unit, slot=last + 1, succeeds=unit.slot, lease_until=now(), host=None, replica=None, address=None
+            )
+            connection.execute(schema.unit.insert(), vars(heir))
+        return heir
+
+    def retire(self, host: str, unit: Unit) -> None:
+        """A unit that another one succeeds is wanted no more. Raises Conflict where it is no longer the host's."""
+        self._update(host, unit, wanted=False, address=None)
+
+    def withdraw(self, unit: Unit) -> None:
+        """A unit that was to succeed another is wanted no more: no host has taken it, or it cannot serve there."""
+        with self._database.transaction() as connection:
+            held = self._same(unit) & schema.unit.c.succeeds.is_not(None) & (schema.unit.c.lease_until > now())
+            unwanted = schema.unit.update().where(held).values(wanted=False, address=None, succeeds=None)
+            if connection.execute(unwanted).rowcount:
+                self._settle(unit.project, unit.version)
+            else:
+                self._delete(connection, unit, schema.unit.c.succeeds.is_not(None))
+
     def lost(self, host: str, unit: Unit, reason: str) -> int:
         """A replica ended on its own. → how many times in a row that happened before one was ready"""
         self._update(host, unit, replica=None, address=None, failures=unit.failures + 1, failure=reason)
@@ -120,23 +156,25 @@ class Hosting:
     def release(self, host: str, unit: Unit) -> None:
         """An unwanted unit has no replica any more. With the last one gone the model is TRAINED again."""
         with self._database.transaction() as connection:
-            connection.execute(
-                schema.unit.delete().where(
-                    self._same(unit) & (schema.unit.c.host == host) & schema.unit.c.wanted.is_(False)
-                )
-            )
-            self._settle(unit.project, unit.version)
+            unwanted = (schema.unit.c.host == host) & schema.unit.c.wanted.is_(False)
+            self._delete(connection, unit, unwanted)
 
     def clear(self) -> None:
-        """Drop unwanted units that no living host holds, and settle the models they belonged to."""
+        """Drop units that no living host holds and that are unwanted or succeeded, and settle the models of theirs."""
         u = schema.unit.c
-        dead = u.wanted.is_(False) & (u.lease_until <= now())
+        dead = (u.wanted.is_(False) | _succeeded()) & (u.lease_until <= now())
         with self._database.reading() as connection:
             rows = [Unit(**row._mapping) for row in connection.execute(sa.select(schema.unit).where(dead))]
         for unit in rows:
             with self._database.transaction() as connection:
-                connection.execute(schema.unit.delete().where(self._same(unit) & dead))
-                self._settle(unit.project, unit.version)
+                self._delete(connection, unit, dead)
+
+    def _delete(self, connection: sa.Connection, unit: Unit, where: sa.ColumnElement[bool]) -> None:
+        u = schema.unit.c
+        if connection.execute(schema.unit.delete().where(self._same(unit) & where)).rowcount:
+            heirs = (u.project == unit.project) & (u.version == unit.version) & (u.succeeds == unit.slot)
+            connection.execute(schema.unit.update().where(heirs).values(succeeds=None))
+        self._settle(unit.project, unit.version)
 
     def _settle(self, project: str, version: int) -> None:
         try:
@@ -146,13 +184,17 @@ class Hosting:
         if model.status == ModelStatus.STARTING_HOSTING:
             if len(self.addresses(model.project, model.version)) >= (model.min_units or 1):
                 self._catalogue.move_model(model, ModelStatus.HOSTED, messages.MODEL_RUNNING)
-        elif model.status == ModelStatus.STOPPING_HOSTING:
-            with self._database.reading() as connection:
-                left = connection.execute(sa.select(sa.func.count()).where(self._of(model))).scalar_one()
-            if not left:
-                self._catalogue.move_model(
-                    model, ModelStatus.TRAINED, messages.MODEL_TRAINED, min_units=None, max_units=None
-                )
+        elif model.status == ModelStatus.SYSTEM_UPDATING:
+            if not self._any(self._of(model) & schema.unit.c.succeeds.is_not(None)):
+                self._catalogue.move_model(model, ModelStatus.HOSTED, messages.MODEL_RUNNING)
+        elif model.status == ModelStatus.STOPPING_HOSTING and not self._any(self._of(model)):
+            self._catalogue.move_model(
+                model, ModelStatus.TRAINED, messages.MODEL_TRAINED, min_units=None, max_units=None
+            )
+
+    def _any(self, where: sa.ColumnElement[bool]) -> bool:
+        with self._database.reading() as connection:
+            return connection.execute(sa.select(schema.unit.c.slot).where(where).limit(1)).first() is not None
 
     def _update(self, host: str, unit: Unit, **values: Any) -> None:
         with self._database.transaction() as connection:
@@ -172,6 +214,13 @@ class Hosting:
     def _same(unit: Any) -> sa.ColumnElement[bool]:
         u = schema.unit.c
         return sa.and_(u.project == unit.project, u.version == unit.version, u.slot == unit.slot)
+
+
+def _succeeded() -> sa.ColumnElement[bool]:
+    """Whether another unit is to come, or has come, in a unit's place."""
+    u, heir = schema.unit.c, schema.unit.alias("heir")
+    where = (heir.c.project == u.project) & (heir.c.version == u.version) & (heir.c.succeeds == u.slot)
+    return sa.exists().where(where).correlate(schema.unit)
 
 
 def _ready() -> sa.ColumnElement[bool]:

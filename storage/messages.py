@@ -8,6 +8,7 @@ MODEL_TRAINING = "The model is being trained."
 MODEL_TRAINED = "Training completed successfully."
 MODEL_STARTING = "The model is starting."
 MODEL_RUNNING = "The model is running."
+MODEL_UPDATING = "The model is running, and is being moved to another inference host."
 MODEL_STOPPING = "The model is stopping."
 MODEL_DELETING = "The model is being deleted."
 

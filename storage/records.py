@@ -195,7 +195,7 @@ class Job:
 class Unit:
     """One wanted inference unit and the replica that fills it, if any. `address` is set once it takes requests.
 
-    `pressed` is when its requests last waited too long.
+    `pressed` is when its requests last waited too long, `succeeds` the slot of the unit that it comes in the place of.
     """
 
     project: str
@@ -209,6 +209,7 @@ class Unit:
     failures: int
     failure: str | None
     pressed: datetime | None
+    succeeds: int | None
 
 
 @dataclass(frozen=True)

@@ -136,6 +136,7 @@ unit = sa.Table(
     sa.Column("failures", sa.Integer, nullable=False),
     sa.Column("failure", sa.Text),
     sa.Column("pressed", Moment),
+    sa.Column("succeeds", sa.Integer),
     sa.ForeignKeyConstraint(["project", "version"], ["model.project", "model.version"]),
 )
 

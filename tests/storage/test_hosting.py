@@ -57,6 +57,69 @@ def test_from_start_to_stop(stores: Stores, trained: Model) -> None:
     assert status(stores) == "STARTING_HOSTING"
 
 
+def hosted_by(stores: Stores, trained: Model, host: str) -> Unit:
+    start(stores, trained)
+    [unit] = stores.hosting.claim(host, 4)
+    ready(stores, host, unit)
+    return unit
+
+
+def test_a_unit_is_handed_over(stores: Stores, trained: Model) -> None:
+    old = hosted_by(stores, trained, "a")
+    heir = stores.hosting.hand_over("a", old)
+    assert heir is not None
+    assert status(stores) == "SYSTEM_UPDATING"
+    [taken] = stores.hosting.claim("b", 4)
+    assert (taken.slot, taken.succeeds) == (heir.slot, old.slot)
+    ready(stores, "b", taken)
+    assert len(stores.hosting.addresses("p", 1)) == 2, "both serve for a moment"
+    stores.hosting.retire("a", old)
+    assert (status(stores), stores.hosting.addresses("p", 1)) == ("SYSTEM_UPDATING", [("replica-1", "b:9001")])
+    stores.hosting.release("a", old)
+    assert status(stores) == "HOSTED"
+    assert [(unit.host, unit.succeeds) for unit in stores.hosting.units()] == [("b", None)]
+
+
+def test_a_unit_that_nobody_takes_over_stays(stores: Stores, trained: Model) -> None:
+    old = hosted_by(stores, trained, "a")
+    heir = stores.hosting.hand_over("a", old)
+    assert heir is not None
+    stores.hosting.withdraw(heir)
+    assert (status(stores), stores.hosting.addresses("p", 1)) == ("HOSTED", [("replica-0", "a:9000")])
+    assert [unit.slot for unit in stores.hosting.units()] == [old.slot]
+
+
+def test_a_unit_that_cannot_serve_elsewhere_stays(stores: Stores, trained: Model) -> None:
+    old = hosted_by(stores, trained, "a")
+    assert stores.hosting.hand_over("a", old) is not None
+    [taken] = stores.hosting.claim("b", 4)
+    stores.hosting.withdraw(taken)
+    assert (status(stores), stores.hosting.addresses("p", 1)) == ("HOSTED", [("replica-0", "a:9000")])
+    assert [unit.wanted for unit in stores.hosting.units("b")] == [False], "its host stops the replica first"
+    stores.hosting.release("b", taken)
+    assert [unit.slot for unit in stores.hosting.units()] == [old.slot]
+
+
+def test_a_host_that_dies_while_it_hands_over_leaves_no_unit_too_many(stores: Stores, trained: Model) -> None:
+    old = hosted_by(stores, trained, "a")
+    assert stores.hosting.hand_over("a", old) is not None
+    lapse(stores, "a")
+    [taken] = stores.hosting.claim("b", 4)
+    assert taken.succeeds == old.slot
+    stores.hosting.clear()
+    assert [unit.slot for unit in stores.hosting.units()] == [taken.slot]
+    assert status(stores) == "HOSTED"
+
+
+def test_only_what_serves_is_handed_over(stores: Stores, trained: Model) -> None:
+    start(stores, trained)
+    [unit] = stores.hosting.claim("a", 4)
+    assert stores.hosting.hand_over("a", unit) is None
+    ready(stores, "a", unit)
+    stores.hosting.stop(stores.catalogue.model("p", 1))
+    assert stores.hosting.hand_over("a", unit) is None
+
+
 def test_what_a_detection_needs_to_know(stores: Stores, trained: Model) -> None:
     for version in (1, None):
         assert stores.hosting.serving("p", version) == Serving("p", 1, ModelStatus.TRAINED, ())

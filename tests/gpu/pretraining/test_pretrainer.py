@@ -81,13 +81,13 @@ def test_another_plan_is_refused(imitation: Imitation, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["imitation", "agreement"])
 def test_the_loss_falls(kind: str, teacher: Backbone, images: npt.NDArray[np.uint8], tmp_path: Path) -> None:
-    crops = Crops(images, 1, 8, CPU)
+    crops = Crops(images, 1, 4, CPU)
     objective: Objective = Imitation([teacher], crops) if kind == "imitation" else Agreement(crops)
     pretrainer, seen = (
-        Pretrainer(replace(PLAN, batch=8, steps=60, refining=0), objective, tmp_path, CPU),
+        Pretrainer(replace(PLAN, batch=4, steps=30, refining=0), objective, tmp_path, CPU),
         list[Moment](),
     )
-    pretrainer.run(seen.append, every=20)
+    pretrainer.run(seen.append, every=10)
     first, *_, last = (sum(moment.losses["vigil-s"]) for moment in seen)
     assert last < first
 
