@@ -44,6 +44,7 @@ class Service:
 
     def start(self) -> None:
         """Start it and wait until it is ready."""
+        self._exports = {}
         with self.log_file.open("ab") as log:
             command = [VIGIL, "up", "--data-dir", str(self.data_dir), "--port", str(self.port)]
             self._process = subprocess.Popen(command, env=self.environment, stdout=log, stderr=subprocess.STDOUT)
@@ -93,7 +94,7 @@ class Service:
         return found
 
     def exports(self) -> dict[str, str]:
-        """The variables that `vigil env` prints. They stay as they are once the service has been ready."""
+        """The variables that `vigil env` prints. They stay as they are until it starts again."""
         if self._exports:
             return self._exports
         command = [VIGIL, "env", "--data-dir", str(self.data_dir), "--port", str(self.port)]

@@ -42,14 +42,21 @@ def test_keys_of_the_first_version_are_for_all_projects(tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path / "data")
     stores = open_stores(settings)
     key = stores.keys.create()
+    with stores.database.reading() as connection:
+        row = dict(connection.execute(sa.text("SELECT * FROM access_key")).mappings().one())
+    stores.database.close()
+    (settings.data_dir / "catalogue.sqlite").unlink()
+    del row["projects"]
     config = Config()
     config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
-    with stores.database.transaction() as connection:
-        connection.execute(sa.text("ALTER TABLE access_key DROP COLUMN projects"))
-        connection.execute(sa.text("ALTER TABLE unit DROP COLUMN pressed"))
+    engine = sa.create_engine(settings.catalogue)
+    with engine.begin() as connection:
         config.attributes["connection"] = connection
-        command.stamp(config, "0001")
-    stores.database.close()
+        command.upgrade(config, "0001")
+        names = ", ".join(row)
+        values = ", ".join(f":{name}" for name in row)
+        connection.execute(sa.text(f"INSERT INTO access_key ({names}) VALUES ({values})"), row)
+    engine.dispose()
     stores = open_stores(settings)
     assert stores.keys.find(key.id) == key
     assert key.projects is None
