@@ -108,11 +108,12 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _refuse_unsafe(self) -> "Settings":
-        if self.lease_seconds < 3 * self.heartbeat_seconds:
-            raise ValueError(
-                f"VIGIL_LEASE_SECONDS is {self.lease_seconds:g}, VIGIL_HEARTBEAT_SECONDS {self.heartbeat_seconds:g}: "
-                "a lease must outlast three heartbeats, or a busy machine is taken for a dead one"
-            )
+        for name in ("heartbeat_seconds", "reconcile_seconds"):
+            if self.lease_seconds < 3 * getattr(self, name):
+                raise ValueError(
+                    f"VIGIL_LEASE_SECONDS is {self.lease_seconds:g}, VIGIL_{name.upper()} {getattr(self, name):g}: a "
+                    "lease must outlast three of those, or a busy machine is taken for a dead one"
+                )
         if "?" in str(self.data_dir.absolute()):
             raise ValueError(f"VIGIL_DATA_DIR is {self.data_dir}: a path with a ? cannot hold the catalogue")
         if self.objects_url and not (self.objects_access_key and self.objects_secret_key):

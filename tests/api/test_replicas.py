@@ -248,7 +248,7 @@ def test_a_model_that_is_stopped_while_a_request_waits_is_a_conflict(fresh: Any,
 
 
 def test_a_replica_whose_lease_ran_out_is_not_asked(fresh: Any, replica: Any) -> None:
-    service = fresh(lease_seconds=0.3, heartbeat_seconds=0.05, replica_wait_seconds=0)
+    service = fresh(lease_seconds=0.3, heartbeat_seconds=0.05, reconcile_seconds=0.05, replica_wait_seconds=0)
     service.lookout.create_project(ProjectName="p")
     server = replica(well)
     host(service.stores, "p", server)

@@ -53,9 +53,7 @@ def test_keys_of_the_first_version_are_for_all_projects(tmp_path: Path) -> None:
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "0001")
-        names = ", ".join(row)
-        values = ", ".join(f":{name}" for name in row)
-        connection.execute(sa.text(f"INSERT INTO access_key ({names}) VALUES ({values})"), row)
+        connection.execute(sa.insert(sa.table("access_key", *map(sa.column, row))).values(row))
     engine.dispose()
     stores = open_stores(settings)
     assert stores.keys.find(key.id) == key

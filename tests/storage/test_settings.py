@@ -19,6 +19,7 @@ from storage.settings import Settings
         ("VIGIL_LEASE_SECONDS", "14"),
         ("VIGIL_LEASE_SECONDS", "0"),
         ("VIGIL_HEARTBEAT_SECONDS", "11"),
+        ("VIGIL_RECONCILE_SECONDS", "11"),
         ("VIGIL_MIN_IMAGE_SIDE", "4097"),
         ("VIGIL_MAX_ATTEMPTS", "0"),
         ("VIGIL_TEST_FRACTION", "0"),

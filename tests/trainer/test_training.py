@@ -168,7 +168,8 @@ def test_data_key_lost_before_or_during_the_training(plant: Plant, monkeypatch: 
 
 
 def test_superseded_training_commits_nothing(tmp_path_factory: pytest.TempPathFactory) -> None:
-    plant = Plant(tmp_path_factory.mktemp("late"), {"lease_seconds": 0.1, "heartbeat_seconds": 0.01})
+    short = {"lease_seconds": 0.1, "heartbeat_seconds": 0.01, "reconcile_seconds": 0.01}
+    plant = Plant(tmp_path_factory.mktemp("late"), short)
     _, id_ = plant.create_model(plant.render(8, 4))
     late = plant.stores.jobs.claim(id_)
     assert late is not None
