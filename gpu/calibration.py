@@ -57,10 +57,11 @@ def calibrate(
     """(threshold, slope) from the image scores of training images, each scored by a detector that never saw it.
 
     With at least three anomalies a logistic regression on log scores, both kinds weighted alike (Platt 1999), gives
-    both. Its threshold is never above the score that one normal image in 740 exceeds: a defect unlike the known ones
-    need not score as high as they do. Without anomalies the threshold is the score that one normal image in twenty
-    exceeds: a good part looked at twice costs less than a bad one shipped. `alarms`, where given, is the share of
-    normal images that may exceed the threshold, whatever the anomalies score.
+    both. Without anomalies the threshold is the score that one normal image in twenty exceeds: a good part looked at
+    twice costs less than a bad one shipped. It also limits the threshold of the regression, for a defect unlike the
+    known ones need not score as high as they do; the more of them are known, the rarer is the normal image at the
+    limit, down to one in 740. `alarms`, where given, is the share of normal images that may exceed the threshold,
+    whatever the anomalies score.
 
     Raises ValueError for fewer than two normal scores.
     """
@@ -69,7 +70,8 @@ def calibrate(
     normal, anomalous = _logs(normal_scores), _logs(anomaly_scores)
     parted = _part(normal, anomalous) if len(anomalous) >= _FEWEST_ANOMALIES else None
     if parted is not None and alarms is None:
-        return math.exp(min(parted[0], _prediction_limit(normal, _RARE))), parted[1]
+        rare = max(_RARE, _ALARMS * _FEWEST_ANOMALIES / len(anomalous))
+        return math.exp(min(parted[0], _prediction_limit(normal, rare))), parted[1]
     limit = _prediction_limit(normal, _ALARMS if alarms is None else alarms)
     distance = max(limit - float(np.median(normal)), _SPREAD)
     slope = math.log(1 / _TYPICAL - 1) / distance if parted is None else parted[1]

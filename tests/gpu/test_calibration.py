@@ -47,9 +47,9 @@ def test_a_calibration_is_positive_and_finite(bad: float) -> None:
 def test_any_scores_give_a_usable_rule(normal: list[float], anomalous: list[float]) -> None:
     threshold, slope = calibrate(normal, anomalous)
     assert all(math.isfinite(value) and value > 0 for value in (threshold, slope))
-    # Whatever the known anomalies score, the next normal image has but a small chance to exceed the threshold's cap.
-    logs = np.log(normal)
-    tail = float(stats.t.isf(stats.norm.sf(3), len(normal) - 1)) * max(float(logs.std(ddof=1)), 0.02)
+    # Whatever the known anomalies score, the next normal image has but this chance to exceed the threshold's limit.
+    logs, chance = np.log(normal), max(stats.norm.sf(3), 0.15 / len(anomalous))
+    tail = float(stats.t.isf(chance, len(normal) - 1)) * max(float(logs.std(ddof=1)), 0.02)
     assert math.log(threshold) <= logs.mean() + tail * math.sqrt(1 + 1 / len(normal)) + 1e-9
 
 
@@ -94,6 +94,14 @@ def test_far_anomalies_do_not_hide_near_ones() -> None:
     assert max(normal) < threshold < 2
     calibration = Calibration(threshold, slope, 1.0)
     assert calibration.probability(np.array([1.0]))[0] < 0.5 < calibration.probability(np.array([20.0]))[0]
+
+
+def test_far_anomalies_raise_the_threshold_with_their_number() -> None:
+    normal = np.exp(np.random.default_rng(0).normal(0.0, 0.1, 100)).tolist()
+    found = [calibrate(normal, [80.0] * known)[0] for known in (0, 3, 10, 30, 120, 500)]
+    assert found[0] == pytest.approx(found[1])
+    assert found[1] < found[2] < found[3] < found[4]
+    assert found[4] == pytest.approx(found[5])
 
 
 def test_scores_that_tell_nothing_leave_the_threshold_to_the_normal_images() -> None:
