@@ -8,13 +8,16 @@ RUN command -v python3 >/dev/null || { apt-get -qq update \
     && rm -rf /var/lib/apt/lists/*; }
 
 # What the service needs of the lock file, each package with its hash. One layer, because it holds gigabytes.
+# EXTRA: ray, for units on a Ray cluster.
+ARG EXTRA=
 WORKDIR /src
-COPY pyproject.toml requirements.lock ./
+COPY pyproject.toml requirements.lock ray.lock ./
 RUN python3 -m venv /opt/vigil \
     && python3 -m venv /tmp/uv \
     && /tmp/uv/bin/pip install --quiet --no-cache-dir --disable-pip-version-check uv \
     && /tmp/uv/bin/uv pip install --quiet --no-cache --compile-bytecode --python /opt/vigil/bin/python \
-        --require-hashes --requirement pyproject.toml --constraint requirements.lock \
+        --require-hashes --requirement pyproject.toml \
+        ${EXTRA:+--extra ${EXTRA}} --constraint "${EXTRA:-requirements}.lock" \
     && rm -rf /tmp/uv
 
 # The program, and the backbone weights of the folder weights/ where there is one.

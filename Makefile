@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-faults test-compose lint lock minio clients backbone bench-backbone bench-quality bench-speed bench-serving
+.PHONY: help setup demo test test-faults test-compose lint lock minio clients ray backbone bench-backbone bench-quality bench-speed bench-serving
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -53,6 +53,9 @@ clients: $(patsubst $(CLIENTS)/%.lock,.venv-clients/%/.ready,$(wildcard $(CLIENT
 	$(BIN)/uv pip sync --quiet --require-hashes --python $(@D)/bin/python $<
 	@touch $@
 
+ray: $(READY) ## install Ray, for units on a cluster
+	$(BIN)/uv pip install --quiet --require-hashes --python $(BIN)/python -r ray.lock
+
 BACKBONE_FOLDER := backbone-work
 
 backbone: $(READY) ## train our backbones from the teacher's WEIGHTS=folder; MINUTES=n, SEED=n; goes on where it was interrupted
@@ -93,4 +96,5 @@ LOCK := $(BIN)/uv pip compile -q --universal --generate-hashes --no-emit-index-u
 
 lock: $(READY) ## resolve the dependencies anew into requirements.lock, and those of clients and baseline into theirs
 	$(LOCK) pyproject.toml --group test --group lint -o requirements.lock
+	$(LOCK) pyproject.toml --extra ray --group test --group lint --constraint requirements.lock -o ray.lock
 	for client in $(basename $(wildcard $(CLIENTS)/*.in $(BENCHMARKS)/*.in)); do $(LOCK) $$client.in -o $$client.lock || exit 1; done

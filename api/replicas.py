@@ -40,6 +40,11 @@ class Response:
     headers: Mapping[str, str]
     body: bytes
 
+    @property
+    def of_replica(self) -> bool:
+        """Whether a replica said it, rather than a cluster that stands before it."""
+        return self.headers.get("Content-Type", "").startswith("application/json")
+
 
 class Replicas:
     """Spreads requests over the live replicas of a model: fewest requests in flight first.
@@ -124,8 +129,11 @@ class Replicas:
     async def _ask(self, serving: Serving, image: bytes, headers: dict[str, str]) -> Answer | None:
         """Ask one replica after the other until one answers. → None where none is there"""
         name, full = f"{serving.project}/{serving.version}", False
-        for replica, address in sorted(serving.replicas, key=lambda candidate: self._in_flight[candidate[0]]):
-            if self._in_flight[replica] >= self._most:  # it would refuse: an image need not travel to be told so
+        # Units on a cluster have one address together.
+        units = Counter(serving.replicas)
+        for replica, address in sorted(units, key=lambda one: self._in_flight[one[0]] / units[one]):
+            # It would refuse: an image need not travel to be told so.
+            if self._in_flight[replica] >= self._most * units[replica, address]:
                 full = True
                 continue
             response = await self._call(replica, address, image, headers)
@@ -136,6 +144,8 @@ class Replicas:
                 return Answer(response.body, is_anomalous, response.headers.get(TIMING_HEADER, ""))
             if response.status == HTTPStatus.UNPROCESSABLE_ENTITY:
                 raise ValidationException(json.loads(response.body)["message"])
+            if response.status == HTTPStatus.INTERNAL_SERVER_ERROR and not response.of_replica:
+                continue  # a cluster's: the replica that had the image is gone
             if response.status != HTTPStatus.SERVICE_UNAVAILABLE:
                 raise InternalServerException(
                     f"a replica of {name} failed; the log of the inference host says why", retry_after=1

@@ -18,7 +18,7 @@ Floats = npt.NDArray[np.float64]
 
 _FEWEST_ANOMALIES = 3  # below that one odd image would move the threshold anywhere
 _RARE = float(special.ndtr(-3.0))  # one-sided, 0.13 %: the three-sigma limit of a control chart (Shewhart)
-_ALARMS = 0.05  # share of good parts that may be reported where no anomalies were shown
+_ALARMS = 0.1  # share of good parts that may be reported where no anomalies were shown
 _FLAT = 0.1  # slope per standard deviation of the log scores under which they do not tell the kinds apart
 _TYPICAL = 0.01  # P(anomaly) of the median normal image where there are no anomalies to learn the slope from
 _SMALLEST = 1e-12  # scores are distances and can be 0; their logarithm cannot
@@ -57,7 +57,7 @@ def calibrate(
     """(threshold, slope) from the image scores of training images, each scored by a detector that never saw it.
 
     With at least three anomalies a logistic regression on log scores, both kinds weighted alike (Platt 1999), gives
-    both. Without anomalies the threshold is the score that one normal image in twenty exceeds: a good part looked at
+    both. Without anomalies the threshold is the score that one normal image in ten exceeds: a good part looked at
     twice costs less than a bad one shipped. It also limits the threshold of the regression, for a defect unlike the
     known ones need not score as high as they do; the more of them are known, the rarer is the normal image at the
     limit, down to one in 740. `alarms`, where given, is the share of normal images that may exceed the threshold,

@@ -215,7 +215,13 @@ def main() -> None:
     stopped = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
-    Host(open_stores(settings), settings.host_id or socket.gethostname()).run(stopped)
+    name = settings.host_id or socket.gethostname()
+    if settings.ray_address is None:
+        Host(open_stores(settings), name).run(stopped)
+    else:
+        from inference.cluster import Cluster  # needs Ray, which is optional
+
+        Cluster(open_stores(settings), name).run(stopped)
 
 
 if __name__ == "__main__":

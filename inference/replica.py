@@ -35,7 +35,7 @@ from storage.settings import Settings
 from storage.stores import Stores, open_stores
 
 _STOP_SECONDS = 5  # for requests at hand when the replica is stopped
-_EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - taken from the settings only
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104 - taken from the settings only
 _PAUSE_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
@@ -73,11 +73,11 @@ def load_engine(stores: Stores, model: Model, slot: int) -> Engine:
     return engine
 
 
-def _load(stores: Stores, model: Model, place: Place) -> Engine:
-    """The engine, waiting for an object store that is away: that heals without anybody starting the model again."""
+def wait_for_engine(stores: Stores, model: Model, slot: int) -> Engine:
+    """As `load_engine`, but waits for an object store that is away: no model has to be started again for that."""
     while True:
         try:
-            return load_engine(stores, model, place.slot)
+            return load_engine(stores, model, slot)
         except Unreachable as error:
             log.warning("waits: %s", error)
             message = messages.waiting(messages.MODEL_STARTING, "It", error)
@@ -129,7 +129,7 @@ def _serve(stores: Stores, place: Place, unit: Unit, model: Model, engine: Engin
 
 
 def _reached_at(listens_on: str) -> str:
-    if listens_on in _EVERYWHERE:
+    if listens_on in EVERYWHERE:
         return socket.gethostname()
     return f"[{listens_on}]" if ":" in listens_on else listens_on
 
@@ -149,7 +149,7 @@ def main() -> None:
         log.info("the unit is gone")
         return
     try:
-        engine = _load(stores, model, place)
+        engine = wait_for_engine(stores, model, place.slot)
     except UnusableModel as error:
         log.exception("the model cannot be served")
         _refuse(stores, place, unit, model, str(error))

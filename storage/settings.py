@@ -92,6 +92,14 @@ class Settings(BaseSettings):
         "127.0.0.1",
         description="address on which replicas listen and are reached; 0.0.0.0: all, reached by the machine's name",
     )
+    ray_address: str | None = Field(
+        None,
+        description="address of a Ray cluster whose nodes run the replicas, or auto for one that runs on this machine; "
+        "default: processes of the inference host",
+    )
+    ray_http_port: int = Field(
+        8000, ge=1, le=65535, description="port of that cluster's first node on which replicas are reached"
+    )
     catalogue_url: str | None = Field(None, description="SQLAlchemy URL; default: SQLite in the data directory")
     objects: Literal["auto", "directory", "minio"] = Field(
         "auto",

@@ -15,10 +15,10 @@ from tests.benchmarks.arrangement import Arrangement, arrange, counts_for, prepa
 from tests.benchmarks.baseline import MODELS, Baseline
 from tests.benchmarks.datasets import DataSet, Photo, read_data_set
 from tests.benchmarks.finding import Finding, Requirement
-from tests.benchmarks.mistakes import worst_mistakes, write_mistakes
 from tests.benchmarks.own import run_own
-from tests.benchmarks.quality_report import MARK, DataSetPart, Report, Run
-from tests.benchmarks.quality_studies import unseen_kinds
+from tests.benchmarks.quality.mistakes import worst_mistakes, write_mistakes
+from tests.benchmarks.quality.report import MARK, DataSetPart, Report, Run
+from tests.benchmarks.quality.studies import unseen_kinds
 from tests.benchmarks.verdicts import Figures, Verdicts, judge
 
 ANOMALIB = Path(__file__).parents[2] / ".venv-anomalib" / "bin" / "python"

@@ -18,10 +18,10 @@ from tests.benchmarks.arrangement import Arrangement, arrange, counts_for, share
 from tests.benchmarks.baseline import MODELS, Baseline
 from tests.benchmarks.datasets import DataSet, read_data_sets
 from tests.benchmarks.machine import describe_machine
-from tests.benchmarks.mistakes import write_mistakes
 from tests.benchmarks.own import run_own
-from tests.benchmarks.quality_report import DataSetPart, Report, Run
-from tests.benchmarks.quality_studies import STUDIES
+from tests.benchmarks.quality.mistakes import write_mistakes
+from tests.benchmarks.quality.report import DataSetPart, Report, Run
+from tests.benchmarks.quality.studies import STUDIES
 from tests.benchmarks.verdicts import Verdicts, judge
 
 DETECTORS = "detectors"
