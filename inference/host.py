@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.exc import OperationalError
 
+from inference.gpus import VISIBLE, freest
 from inference.place import UNUSABLE, Place
 from inference.watch import Watch
 from storage.errors import Conflict, Missing
@@ -41,6 +42,7 @@ class Slot:
 
     unit: Unit
     process: subprocess.Popen[bytes] | None = None
+    gpu: str | None = None
     not_before: float = 0.0
     kill_at: float | None = None
 
@@ -110,7 +112,9 @@ class Host:
             unit = slot.unit
             threads = max(1, (os.cpu_count() or 1) // len(self._slots))
             place = Place(unit.project, unit.version, unit.slot, self._name, str(uuid.uuid4()), threads)
-            slot.process = spawn("inference.replica", place.arguments())
+            slot.gpu = None
+            slot.gpu = freest([one.gpu for one in self._slots.values() if one.gpu and one.unit.address is None])
+            slot.process = spawn("inference.replica", place.arguments(), {VISIBLE: slot.gpu} if slot.gpu else None)
             log.info("started a replica for %s/%d#%d, process %d", *_key(unit), slot.process.pid)
 
     def _lost(self, slot: Slot, status: int, moment: float) -> None:

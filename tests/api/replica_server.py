@@ -34,6 +34,7 @@ class Replica(BaseHTTPRequestHandler):
         body = json.dumps(content, separators=(",", ":")).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
+        self.send_header("Content-Type", "application/json")
         for name, value in (headers or {}).items():
             self.send_header(name, value)
         self.end_headers()

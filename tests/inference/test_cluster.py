@@ -124,7 +124,8 @@ def _cameras(plant: Plant, count: int) -> Iterator[None]:
 
 
 def _replicas(*nodes: "subprocess.Popen[bytes]") -> list[psutil.Process]:
-    return [process for node in nodes for process in _below(node, "ServeReplica")]
+    # Ray calls such a process by what it does at the moment.
+    return [process for node in nodes for word in ("ServeReplica", "SERVE_REPLICA") for process in _below(node, word)]
 
 
 def _below(node: "subprocess.Popen[bytes]", word: str) -> list[psutil.Process]:

@@ -1,10 +1,13 @@
 """A real host with real replicas: what is wanted comes to run, whatever is killed."""
 
+import os
 import signal
 import socket
+from pathlib import Path
 
 import httpx
 import psutil
+import pytest
 
 from storage.objects import OWN_BUCKET
 from storage.records import ModelStatus
@@ -135,3 +138,21 @@ def test_a_host_shows_its_pulse(plant: Plant, start: Start) -> None:
     wait_until(pulse.exists, 60, "the host's pulse")
     first = pulse.stat().st_mtime
     wait_until(lambda: pulse.stat().st_mtime > first, 60, "the next beat")
+
+
+def test_replicas_go_to_the_gpus_with_the_most_free_memory(
+    plant: Plant, start: Start, trained: dict[bool, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver's tool is one that tells of two GPUs: with a replica on the first, the second has more left."""
+    tool = tmp_path / "bin" / "nvidia-smi"
+    tool.parent.mkdir()
+    tool.write_text("#!/bin/sh\necho GPU-first, 5000\necho GPU-second, 4000\n")
+    tool.chmod(0o755)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    plant.stores.hosting.start(trained_model(plant, trained[False]), 2, None)
+    host = psutil.Process(start(PATH=f"{tool.parent}{os.pathsep}{os.environ['PATH']}").pid)
+    wait_until(lambda: _visible(host) == {"GPU-first", "GPU-second"}, 30, "a replica on each GPU")
+
+
+def _visible(host: psutil.Process) -> set[str | None]:
+    return {child.environ().get("CUDA_VISIBLE_DEVICES") for child in host.children()}
