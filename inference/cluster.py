@@ -8,7 +8,6 @@ import os
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
@@ -20,12 +19,13 @@ import torch
 from ray import serve
 from ray.serve.config import AutoscalingConfig, HTTPOptions, ProxyLocation
 from ray.serve.schema import ApplicationStatus
-from sqlalchemy.exc import OperationalError
 from starlette.applications import Starlette
 
 from inference.batcher import Batcher
 from inference.replica import EVERYWHERE, UnusableModel, wait_for_engine
 from inference.server import Server
+from storage import messages
+from storage.database import unless_away
 from storage.errors import Conflict, Missing
 from storage.pulse import Pulse
 from storage.records import Model, ModelStatus, Unit
@@ -59,16 +59,10 @@ class Cluster:
 
     def run(self, stopped: threading.Event) -> None:
         """Reconcile until stopped; the units stay wanted."""
-        self._try(self._clear)
+        unless_away(self._clear)
         while not stopped.wait(self._stores.settings.reconcile_seconds):
-            self._try(self._round)
-        self._try(self._clear)
-
-    def _try(self, action: Callable[[], object]) -> None:
-        try:
-            action()
-        except OperationalError as error:
-            log.warning("the catalogue cannot be reached now, trying again: %s", error)
+            unless_away(self._round)
+        unless_away(self._clear)
 
     def _clear(self) -> None:
         """Nothing of this host serves: what another process of its name has left does not count."""
@@ -108,23 +102,22 @@ class Cluster:
                 self._hosting.release(self._name, unit)
             elif keep:
                 self._hosting.keep(self._name, unit)
-        if wanted:
-            self._tell(key, wanted)
+        if starting := [unit for unit in wanted if unit.address is None]:
+            self._tell(key, starting)
 
-    def _tell(self, key: tuple[str, int], wanted: list[Unit]) -> None:
+    def _tell(self, key: tuple[str, int], starting: list[Unit]) -> None:
         """Write into the units how their application is."""
         application = self._applications[key]
         found = serve.status().applications.get(application)
         if found is not None and found.status == ApplicationStatus.RUNNING:
-            for unit in wanted:
-                if unit.address is None:
-                    self._hosting.ready(self._name, unit, application, f"{self._proxy}/{application}")
+            for unit in starting:
+                self._hosting.ready(self._name, unit, application, f"{self._proxy}/{application}")
         elif found is not None and found.status == ApplicationStatus.DEPLOY_FAILED:
             log.error("%s/%d cannot be hosted: %s", *key, found.message)
             model = self._stores.catalogue.model(*key)
             if model.status == ModelStatus.STARTING_HOSTING:
                 reason = "Ray could not start its replicas; the inference host's log tells more."
-                self._hosting.fail(model, f"The model cannot be hosted. {reason}")
+                self._hosting.fail(model, messages.not_hosted(reason))
 
     def _deploy(self, model: Model, units: int) -> str:
         """→ the name of the application, under which its replicas answer, too"""
@@ -170,7 +163,7 @@ def load_app(project: str, version: int, application: str) -> Starlette:
         engine = wait_for_engine(stores, model, 0)
     except UnusableModel as error:
         if model.status == ModelStatus.STARTING_HOSTING:
-            stores.hosting.fail(model, f"The model cannot be hosted. {error}")
+            stores.hosting.fail(model, messages.not_hosted(error))
         raise
     settings = stores.settings
     batcher = Batcher(engine, settings.replica_queue, torch.get_num_threads())

@@ -8,14 +8,13 @@ import subprocess
 import threading
 import time
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
-
-from sqlalchemy.exc import OperationalError
 
 from inference.gpus import VISIBLE, freest
 from inference.place import UNUSABLE, Place
 from inference.watch import Watch
+from storage import messages
+from storage.database import unless_away
 from storage.errors import Conflict, Missing
 from storage.lifeline import die_with_parent, spawn
 from storage.pulse import Pulse
@@ -59,19 +58,13 @@ class Host:
 
     def run(self, stopped: threading.Event) -> None:
         """Reconcile until stopped; then hand the units over to other hosts, or give them up; they stay wanted."""
-        self._try(self._stores.database.reserve)  # a full disk must not stop detection for want of a lease
-        self._try(lambda: self._hosting.forget(self._name))
+        unless_away(self._stores.database.reserve)  # a full disk must not stop detection for want of a lease
+        unless_away(lambda: self._hosting.forget(self._name))
         while not stopped.wait(self._stores.settings.reconcile_seconds):
-            self._try(self._round)
-        self._try(self._leave)
+            unless_away(self._round)
+        unless_away(self._leave)
         self._stop_all()
-        self._try(lambda: self._hosting.forget(self._name))
-
-    def _try(self, action: Callable[[], object]) -> None:
-        try:
-            action()
-        except OperationalError as error:
-            log.warning("the catalogue cannot be reached now, trying again: %s", error)
+        unless_away(lambda: self._hosting.forget(self._name))
 
     def _round(self) -> None:
         moment = time.monotonic()
@@ -134,7 +127,7 @@ class Host:
     def _give_up(self, unit: Unit, reason: str) -> None:
         model = self._stores.catalogue.model(unit.project, unit.version)
         if model.status == ModelStatus.STARTING_HOSTING:
-            self._hosting.fail(model, f"The model cannot be hosted. {reason}; the inference host's log tells more.")
+            self._hosting.fail(model, messages.not_hosted(f"{reason}; the inference host's log tells more."))
 
     def _ended(self, slot: Slot, moment: float) -> bool:
         """Ask the replica to stop, then make it. → whether it is gone"""

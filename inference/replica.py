@@ -161,7 +161,7 @@ def _refuse(stores: Stores, place: Place, unit: Unit, model: Model, reason: str)
     """Tell why: in the unit, and as HOSTING_FAILED unless the model already serves with other replicas."""
     try:
         stores.hosting.lost(place.host, unit, reason)
-        stores.hosting.fail(model, f"The model cannot be hosted. {reason}")
+        stores.hosting.fail(model, messages.not_hosted(reason))
     except Conflict as error:
         log.info("%s", error)
 

@@ -27,6 +27,14 @@ def is_full(error: sa.exc.DBAPIError) -> bool:
     return getattr(error.orig, "sqlstate", None) == _POSTGRESQL_FULL
 
 
+def unless_away(action: Callable[[], object]) -> None:
+    """Do it; where the catalogue cannot be reached only say so, for who does the same again soon."""
+    try:
+        action()
+    except sa.exc.OperationalError as error:
+        log.warning("the catalogue cannot be reached now, trying again: %s", error)
+
+
 class Database:
     """Opens connections. Within `transaction()` every read and write of the same thread is part of it."""
 

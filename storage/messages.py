@@ -13,6 +13,11 @@ MODEL_STOPPING = "The model is stopping."
 MODEL_DELETING = "The model is being deleted."
 
 
+def not_hosted(reason: object) -> str:
+    """The message of a model that no replica can serve."""
+    return f"The model cannot be hosted. {reason}"
+
+
 def waiting(message: str, what: str, reason: object) -> str:
     """The message of a state that lasts until somebody makes room or a server is back; nothing else is to be done."""
     return f"{message} {what} waits and goes on by itself: {reason}."
