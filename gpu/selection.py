@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gpu.anomaly_map import image_scores
 from gpu.backbone import STAGES, Backbone
-from gpu.detector import Detector, create_detector
+from gpu.fitting import Recipe
 from gpu.images import resize
 from gpu.padim import PaDiM
 from gpu.patch_embedding import STRIDE, Embedding
@@ -50,6 +50,10 @@ class Candidate:
     def embedding(self) -> tuple[object, ...]:
         """What candidates share that embed images alike."""
         return self.layers, self.stride, self.image_size
+
+    def recipe(self, coreset_ratio: float, seed: int, alarms: float | None = None) -> Recipe:
+        """How a detector of it is trained, on trial as in earnest."""
+        return Recipe(self.detector, coreset_ratio, seed, alarms, self.whitened)
 
     @property
     def name(self) -> str:
@@ -185,10 +189,7 @@ class Comparison:
             return None
         scores = np.empty(len(patches))
         for fold in range(_FOLDS):
-            detector: Detector = create_detector(
-                candidate.detector, coreset_ratio=_RATIO, seed=self._seed, whitened=candidate.whitened
-            )
-            detector = detector.to(self._backbone.device)
+            detector = candidate.recipe(_RATIO, self._seed).create().to(self._backbone.device)
             detector.fit(patches, (self._fold[:n] != fold).nonzero().squeeze(1))
             for part in torch.split((self._fold == fold).nonzero().squeeze(1), _BATCH):
                 scores[part.numpy()] = image_scores(detector.score(patches[part]), size).cpu().numpy()

@@ -131,7 +131,7 @@ class Fitting:
     def _recipe(self, choice: Choice) -> Recipe:
         options = self._options
         alarms = None if options.max_false_alarms is None else options.max_false_alarms / 1000
-        return Recipe(choice.candidate.detector, options.coreset_ratio, options.seed, alarms)
+        return choice.candidate.recipe(options.coreset_ratio, options.seed, alarms)
 
     def _images(
         self,

@@ -111,3 +111,12 @@ def test_each_candidate_is_another_and_costs_something(sizes: list[int], synthet
     costs = [cost(found[: count + 1]) for count in range(len(found))]
     assert costs[0] > 1
     assert all(more >= less for less, more in pairwise(costs))
+
+
+@pytest.mark.parametrize("candidate", candidates(STAGES, [256], synthetic=False), ids=lambda one: str(one.name))
+def test_what_is_trained_is_what_was_tried(candidate: Candidate) -> None:
+    recipe = candidate.recipe(0.02, seed=3, alarms=0.05)
+    assert (recipe.coreset_ratio, recipe.seed, recipe.alarms) == (0.02, 3, 0.05)
+    detector = recipe.create()
+    assert detector.name == candidate.detector
+    assert getattr(detector, "whitened", False) == candidate.whitened == ("whitened" in candidate.name)
