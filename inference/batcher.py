@@ -1,20 +1,22 @@
 """Admission, queue and batches: what waits when the device gets free is scored together.
 
-A request that comes alone is scored at once and alone; nothing waits for a batch to fill.
+A request that comes alone is scored at once and alone, by all threads of the CPU; nothing waits for a batch to fill.
+What comes together is dealt out to the lanes, a thread of the CPU each.
 """
 
 import asyncio
 import math
 import statistics
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from gpu.inspection import Inspection
-from inference.engine import Engine, Prepared
+from inference.engine import Engine, Prepared, workers
 from storage.replica_call import EXPLAIN_REGIONS
 
 # A GPU gains from larger batches until it is filled; CPUs gain little, and the first of a batch waits for its last.
@@ -48,6 +50,26 @@ class _Request:
     prepared: Prepared | None = None
 
 
+class _Turns:
+    """Either one batch has the whole CPU, or each lane scores one of its own."""
+
+    def __init__(self) -> None:
+        self._changed, self._whole, self._lanes = threading.Condition(), False, 0
+
+    @contextmanager
+    def take(self, *, whole: bool) -> Iterator[None]:
+        """Wait for the CPU, or for a part of it."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._whole and not (whole and self._lanes))
+            self._whole, self._lanes = whole, self._lanes + (not whole)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._whole, self._lanes = False, self._lanes - (not whole)
+                self._changed.notify_all()
+
+
 class Batcher:
     """Takes at most `most_waiting` requests at once and decodes on `threads` threads.
 
@@ -57,9 +79,10 @@ class Batcher:
     def __init__(self, engine: Engine, most_waiting: int, threads: int = 1) -> None:
         self.engine, self._most = engine, most_waiting
         self.waiting = self.batches = self.images = 0
-        self._decoders = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+        self._decoders = workers(threads, "decode")
         # Threads of their own: answers that are ready do not stand behind images that wait to be decoded.
-        self._writers = ThreadPoolExecutor(threads, thread_name_prefix="result")
+        self._writers = workers(threads, "result")
+        self._turns, self._counting = _Turns(), threading.Lock()
         self._decoded: deque[_Request] = deque()
         self._waits: deque[float] = deque(maxlen=_WAITS)
         self._filled = False
@@ -122,20 +145,28 @@ class Batcher:
         request.queue, request.decode = started - request.since, time.monotonic() - started
         request.since = self._went_on = time.monotonic()
         self._decoded.append(request)
-        # Once for each image: the first of these calls takes all that wait, those that then find nothing return.
-        self.engine.device.submit(self._score)
+        # Once for each image: the first of these calls take all that wait, those that then find nothing return.
+        whole = self._at_hand == 1 or self.engine.lane_count == 1
+        (self.engine.device if whole else self.engine.lanes).submit(self._score, whole)
 
-    def _score(self) -> None:
+    def _score(self, whole: bool) -> None:
+        with self._turns.take(whole=whole):
+            started = time.monotonic()
+            if batch := self._take(started):
+                self._score_together(batch, started)
+
+    def _take(self, moment: float) -> list[tuple[_Request, Prepared]]:
+        """A lane's share of the images that wait."""
         batch: list[tuple[_Request, Prepared]] = []
-        started = time.monotonic()
-        while self._decoded and len(batch) < LARGEST_BATCH:
-            request = self._decoded.popleft()
-            if request.prepared is not None and request.answer.set_running_or_notify_cancel():
-                request.queue += started - request.since
-                self._waits.append(request.queue)
-                batch.append((request, request.prepared))
-        if batch:
-            self._score_together(batch, started)
+        with self._counting:
+            share = min(LARGEST_BATCH, math.ceil(len(self._decoded) / self.engine.lane_count))
+            while self._decoded and len(batch) < share:
+                request = self._decoded.popleft()
+                if request.prepared is not None and request.answer.set_running_or_notify_cancel():
+                    request.queue += moment - request.since
+                    self._waits.append(request.queue)
+                    batch.append((request, request.prepared))
+        return batch
 
     def _score_together(self, batch: list[tuple[_Request, Prepared]], started: float) -> None:
         explained = [number for number, (request, _) in enumerate(batch) if EXPLAIN_REGIONS in request.explain]
@@ -148,7 +179,8 @@ class Batcher:
                 for alone in batch:
                     self._score_together([alone], time.monotonic())
             return
-        self.batches, self.images = self.batches + 1, self.images + len(batch)
+        with self._counting:
+            self.batches, self.images = self.batches + 1, self.images + len(batch)
         self._went_on = time.monotonic()
         seconds = self._went_on - started
         for (request, prepared), inspection in zip(batch, inspections, strict=True):

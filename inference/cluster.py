@@ -159,14 +159,16 @@ def load_app(project: str, version: int, application: str) -> Starlette:
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     stores = open_stores(Settings())
     model = stores.catalogue.model(project, version)
+    threads = torch.get_num_threads()  # as many as Ray gives to a replica
+    torch.set_num_threads(1)
     try:
-        engine = wait_for_engine(stores, model, 0)
+        engine = wait_for_engine(stores, model, 0, threads)
     except UnusableModel as error:
         if model.status == ModelStatus.STARTING_HOSTING:
             stores.hosting.fail(model, messages.not_hosted(error))
         raise
     settings = stores.settings
-    batcher = Batcher(engine, settings.replica_queue, torch.get_num_threads())
+    batcher = Batcher(engine, settings.replica_queue, threads)
     return Server(batcher, application, settings.max_image_bytes).app(lambda: None)
 
 

@@ -45,8 +45,11 @@ class UnusableModel(Exception):
     """The model cannot be served on this machine; the message tells the user why and what to do."""
 
 
-def load_engine(stores: Stores, model: Model, slot: int) -> Engine:
-    """The model's engine, self-tested, on the GPU of this slot or the CPU. Raises UnusableModel, Unreachable."""
+def load_engine(stores: Stores, model: Model, slot: int, threads: int) -> Engine:
+    """The model's engine, self-tested, on the GPU of this slot or so many threads of the CPU.
+
+    Raises UnusableModel, Unreachable.
+    """
     settings = stores.settings
     if model.artefact is None:
         raise UnusableModel(f"Version {model.version} of the model has no artefact. Train the model again.")
@@ -54,7 +57,7 @@ def load_engine(stores: Stores, model: Model, slot: int) -> Engine:
         data = get_artefact(stores, model, model.artefact)
         inspector, _ = artefact.load(data, partial(_backbone, settings), _device(model, slot))
         limits = ImageLimits(settings.max_image_bytes, settings.min_image_side, settings.max_image_side)
-        engine = Engine(inspector, limits, _dimensions(settings, data))
+        engine = Engine(inspector, limits, _dimensions(settings, data), threads)
         difference = engine.self_test()
     except (Corrupt, NoSuchObject) as error:
         raise UnusableModel(f"The model's artefact cannot be used: {error}. Restore it or train again.") from error
@@ -73,11 +76,11 @@ def load_engine(stores: Stores, model: Model, slot: int) -> Engine:
     return engine
 
 
-def wait_for_engine(stores: Stores, model: Model, slot: int) -> Engine:
+def wait_for_engine(stores: Stores, model: Model, slot: int, threads: int) -> Engine:
     """As `load_engine`, but waits for an object store that is away: no model has to be started again for that."""
     while True:
         try:
-            return load_engine(stores, model, slot)
+            return load_engine(stores, model, slot, threads)
         except Unreachable as error:
             log.warning("waits: %s", error)
             message = messages.waiting(messages.MODEL_STARTING, "It", error)
@@ -140,7 +143,7 @@ def main() -> None:
     place = Place.parse()
     name = f"replica {place.project}/{place.version}#{place.slot}"
     logging.basicConfig(level=logging.INFO, format=f"%(asctime)s {name} %(levelname)s %(name)s: %(message)s")
-    torch.set_num_threads(place.threads)
+    torch.set_num_threads(1)  # the threads that compute say what they take
     stores = open_stores(Settings())
     try:
         model = stores.catalogue.model(place.project, place.version)
@@ -149,7 +152,7 @@ def main() -> None:
         log.info("the unit is gone")
         return
     try:
-        engine = wait_for_engine(stores, model, place.slot)
+        engine = wait_for_engine(stores, model, place.slot, place.threads)
     except UnusableModel as error:
         log.exception("the model cannot be served")
         _refuse(stores, place, unit, model, str(error))

@@ -107,6 +107,50 @@ class NarrowEngine(Engine):
         return super().score(batch, explained)
 
 
+class WatchedEngine(Engine):
+    """Tells who scored with how many threads, and decodes nothing until it may."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self.may_decode, self.scored = threading.Event(), list[tuple[str, int]]()
+
+    def decode(self, data: bytes) -> Prepared:
+        assert self.may_decode.wait(60)
+        return super().decode(data)
+
+    def score(self, batch: Sequence[Prepared], explained: Collection[int] = ()) -> list[Inspection]:
+        name = threading.current_thread().name.split("_")[0]
+        self.scored += [(name, torch.get_num_threads())] * len(batch)
+        return super().score(batch, explained)
+
+
+def test_a_lone_image_gets_the_whole_cpu_and_many_get_a_thread_each(trained: dict[bool, bytes]) -> None:
+    inspector, _ = artefact.load(trained[False], load_backbone)
+    engine = WatchedEngine(inspector, LIMITS, threads=3)
+    made, images = Batcher(engine, 32, threads=3), [part(400 + n, DEFECTS[n % 3])[0] for n in range(12)]
+    assert engine.self_test() < 1e-3
+
+    async def at_once() -> list[Answer]:
+        engine.may_decode.clear()
+        asked = asyncio.gather(*map(made.detect, images))
+        await asyncio.sleep(0)  # all of them are at hand
+        engine.may_decode.set()
+        return await asked
+
+    engine.may_decode.set()
+    alone = asyncio.run(one_by_one(made, images))
+    assert engine.scored == [("device", 3)] * len(images)
+    engine.scored.clear()
+    together = asyncio.run(at_once())
+    assert len(engine.scored) == len(images)
+    assert engine.scored[:6] == [("lane", 1)] * 6, "but for the last of them nobody waits"
+    assert made.images == 2 * len(images)
+    for one, other in zip(alone, together, strict=True):
+        first, second = (json.loads(answer.body)["DetectAnomalyResult"] for answer in (one, other))
+        assert first["Confidence"] == pytest.approx(second["Confidence"], rel=1e-3)
+        assert {**first, "Confidence": 0} == {**second, "Confidence": 0}
+
+
 def test_images_that_are_too_many_together_are_scored_alone(trained: dict[bool, bytes]) -> None:
     inspector, _ = artefact.load(trained[False], load_backbone)
     made = Batcher(NarrowEngine(inspector, LIMITS), 32, threads=2)

@@ -45,7 +45,7 @@ def test_artefact_that_is_not_served(
     stored = plant.stores.objects.put(OWN_BUCKET, "detector", changed)
     plant.stores.catalogue.move_model(model, ModelStatus.TRAINED, "…", artefact=asdict(stored))
     with pytest.raises(UnusableModel, match=reason):
-        load_engine(plant.stores, plant.model(), 0)
+        load_engine(plant.stores, plant.model(), 0, threads=1)
 
 
 def test_missing_artefact(plant: Plant, trained: dict[bool, bytes]) -> None:
@@ -54,7 +54,7 @@ def test_missing_artefact(plant: Plant, trained: dict[bool, bytes]) -> None:
     plant.stores.objects.delete(OWN_BUCKET, "detector")
     plant.stores.catalogue.move_model(model, ModelStatus.TRAINED, "…", artefact=asdict(stored))
     with pytest.raises(UnusableModel, match="does not exist"):
-        load_engine(plant.stores, plant.model(), 0)
+        load_engine(plant.stores, plant.model(), 0, threads=1)
 
 
 def test_place_survives_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,11 +88,11 @@ class Bare:
 
     def __init__(self, data: bytes, weights: Path | None) -> None:
         threads = os.cpu_count() or 1
-        torch.set_num_threads(threads)
+        torch.set_num_threads(1)
         inspector, _ = artefact.load(data, partial(load_backbone, weights_directory=weights), select_device())
         self.input_size = inspector.input_size
         self.bank = len(inspector.detector.state()["bank"])
-        self._batcher = Batcher(Engine(inspector, LIMITS), 64, threads)
+        self._batcher = Batcher(Engine(inspector, LIMITS, threads=threads), 64, threads)
         self._batcher.engine.self_test()
 
     def rate(self, images: Sequence[Path], seconds: float, clients: int) -> tuple[float, float]:
