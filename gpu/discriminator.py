@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpu.cross_validation import FOLDS, Floats, Kinds, choose_strength, fold_of, parting_loss
+from gpu.cross_validation import FOLDS, Floats, Kinds, choose_strength, evidence_scale, fold_of, parting_loss
 
 _PENALTY = 10.0  # scikit-learn's C: descriptors are standardised, so the usual range of 1 to 100 holds for all data
 _STRENGTHS = (0.5, 1.0, 2.0)  # of its evidence against the detector's; cross-validation chooses
@@ -20,10 +20,9 @@ _MOST_NORMALS = 2000  # learned from; the time grows with the square of their nu
 class Discriminator:
     """A support-vector machine with Gaussian kernel on an image's description: support vectors (S, 3D), weights (S,).
 
-    It raises a detector's score by exp(strength · evidence) and never lowers it: evidence is the distance from the
-    decision surface in standard deviations of unseen normal images over their mean, and nothing below that mean. A
-    defect of a kind that no training image shows is far from all support vectors and keeps about the score that the
-    detector gives it.
+    It raises a detector's score by exp(strength · evidence) and never lowers it: evidence is how much farther beyond
+    the decision surface an image is than normal ones are, in their standard deviations. A defect of a kind that no
+    training image shows is far from all support vectors and keeps about the score that the detector gives it.
     """
 
     mean: Tensor  # (3D,) of the descriptions, which are standardised by it
@@ -48,8 +47,8 @@ class Discriminator:
         y = np.repeat([0, 1], (len(normals), len(anomalies)))
         logs = torch.cat((normal_scores, anomaly_scores)).double().clamp_min(_SMALLEST).log().cpu().numpy()
         values = _unseen(x, y, seed)
-        middle, spread = float(values[y == 0].mean()), max(float(values[y == 0].std()), _SMALLEST)
-        evidence = np.maximum((values - middle) / spread, 0)
+        start, deviation = evidence_scale(values[y == 0])
+        evidence = np.maximum((values - start) / deviation, 0)
         unit = max(float(logs[y == 0].std()), _SMALLEST)
         strength = choose_strength(_STRENGTHS, lambda s: parting_loss(logs + unit * s * evidence, y))
         if not strength:
@@ -59,8 +58,8 @@ class Discriminator:
             mean=torch.from_numpy(machine.mean).float(),
             deviation=torch.from_numpy(machine.deviation).float(),
             support=torch.from_numpy(machine.support).float(),
-            weights=torch.from_numpy(machine.weights / spread).float(),
-            offset=torch.tensor((machine.offset - middle) / spread, dtype=torch.float32),
+            weights=torch.from_numpy(machine.weights / deviation).float(),
+            offset=torch.tensor((machine.offset - start) / deviation, dtype=torch.float32),
             strength=torch.tensor(unit * strength, dtype=torch.float32),
         )
         factors = torch.from_numpy(np.exp(unit * strength * evidence))

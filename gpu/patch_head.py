@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gpu.anomaly_map import image_scores
-from gpu.cross_validation import FOLDS, choose_strength, fold_of, parting_loss
+from gpu.cross_validation import FOLDS, choose_strength, evidence_scale, fold_of, parting_loss
 from gpu.labelling import covered_cells
 
 _STRENGTHS = (0.5, 1.0, 2.0, 4.0)  # of its evidence against the detector's; cross-validation chooses
@@ -21,8 +21,8 @@ _SMALLEST = 1e-6  # deviation by which anything is divided
 class PatchHead:
     """A logistic regression on patch embeddings, weight (D,) and bias (), in the units of its evidence.
 
-    It raises a patch's score by exp(strength · evidence) and never lowers it: evidence is the logit in standard
-    deviations of the largest logits of unseen normal images over their mean, and nothing below that mean.
+    It raises a patch's score by exp(strength · evidence) and never lowers it: evidence is how much larger its logit is
+    than the largest of normal images, in the standard deviations of these.
     """
 
     weight: Tensor
@@ -55,9 +55,8 @@ class PatchHead:
                 offset = 0 if part is normals else n
                 for image in held.nonzero().squeeze(1).tolist():
                     logits[offset + image] = part[image].float() @ weight + bias
-        largest = logits[:n].flatten(1).amax(dim=1)
-        middle, spread = float(largest.mean()), max(float(largest.std()), _SMALLEST)
-        evidence = ((logits - middle) / spread).clamp_min(0)
+        start, deviation = evidence_scale(logits[:n].flatten(1).amax(dim=1).double().numpy())
+        evidence = ((logits - start) / deviation).clamp_min(0)
         patch_scores, size = torch.cat(scores), (masks.shape[1], masks.shape[2])
 
         def logs(raised: Tensor) -> Tensor:
@@ -72,7 +71,7 @@ class PatchHead:
         if not strength:
             return None
         weight, bias = _regress(_some_of(normals, torch.arange(n), seed), _at(anomalies, cells, seed))
-        made = cls(weight / spread, (bias - middle) / spread, torch.tensor(unit * strength))
+        made = cls(weight / deviation, (bias - start) / deviation, torch.tensor(unit * strength))
         factors = (unit * strength * evidence).exp()
         return made, factors[:n], factors[n:]
 

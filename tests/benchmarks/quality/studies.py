@@ -23,6 +23,7 @@ from trainer.reliability import trust
 Study = Callable[[DataSet, TrainingOptions, Path | None, int], Finding | None]
 
 _SHOWN = 30  # labelled anomalies of the other kinds
+_LABELLED = (30, 100)  # anomalies, where confidence is judged
 _LEARNED, _JUDGED = 100, 100  # good parts; bad ones of the kind held out, at most
 _REQUESTED = 50.0  # of 1,000 good parts
 _FRESH = 200  # good parts that the alarms are counted on
@@ -105,29 +106,35 @@ def confidence(data: DataSet, options: TrainingOptions, weights: Path | None, se
 
     None where there are too few bad parts to show some and to judge as many as good ones.
     """
-    if len(data.bad) < _SHOWN + _JUDGED or len(data.good) < _JUDGED:
+    counts = [count for count in _LABELLED if len(data.bad) >= count + _JUDGED]
+    if not counts or len(data.good) < _JUDGED:
         return None
-    rows, errors = [], []
-    for seed in range(seeds):
-        draw = random.Random(seed)  # noqa: S311 - reproducible, not secret
-        bad = _some(data.bad, _SHOWN + _JUDGED, draw, ordered=False)
-        train, good = _some(data.train, _LEARNED, draw), _some(data.good, _JUDGED, draw)
-        arrangement = Arrangement(train, bad[:_SHOWN], (*good, *bad[_SHOWN:]))
-        found = run_own(arrangement, _SHOWN, replace(options, seed=seed), weights)
-        verdicts = zip(arrangement.test, found.scores, found.probabilities, found.decisions, strict=True)
-        judged = [
-            Judged(Sample(str(photo.path), photo.defect is not None, None, {}), *verdict)
-            for photo, *verdict in verdicts
-        ]
-        errors.append(float(trust(judged, None)["ExpectedCalibrationError"]))
-        rows.append((str(seed), f"{errors[-1]:.3f}"))
-    error = float(np.mean(errors))
+    rows, requirements = [], []
+    for count in counts:
+        errors = [_calibration_error(data, replace(options, seed=seed), weights, count) for seed in range(seeds)]
+        rows += [(str(count), str(seed), f"{error:.3f}") for seed, error in enumerate(errors)]
+        mean = float(np.mean(errors))
+        what = f"{data.name}: expected calibration error, {count} labelled anomalies"
+        requirements.append(Requirement(what, f"≤ {_TRUE}", f"{mean:.3f}", mean <= _TRUE))
     conditions = (
-        f"{data.name}, {options.backbone}, {options.detector}: at most {_LEARNED} good images and {_SHOWN} labelled "
+        f"{data.name}, {options.backbone}, {options.detector}: at most {_LEARNED} good images and some labelled "
         f"anomalies to learn from, {_JUDGED} of each kind to judge; ten bins (Guo et al. 2017)."
     )
-    requirement = Requirement(f"{data.name}: expected calibration error", "≤ 0.05", f"{error:.3f}", error <= _TRUE)
-    return Finding(describe_machine(), conditions, ("seed", "expected calibration error"), rows, [requirement])
+    head = ("labelled anomalies", "seed", "expected calibration error")
+    return Finding(describe_machine(), conditions, head, rows, requirements)
+
+
+def _calibration_error(data: DataSet, options: TrainingOptions, weights: Path | None, count: int) -> float:
+    draw = random.Random(options.seed)  # noqa: S311 - reproducible, not secret
+    bad = _some(data.bad, count + _JUDGED, draw, ordered=False)
+    train, good = _some(data.train, _LEARNED, draw), _some(data.good, _JUDGED, draw)
+    arrangement = Arrangement(train, bad[:count], (*good, *bad[count:]))
+    found = run_own(arrangement, count, options, weights)
+    verdicts = zip(arrangement.test, found.scores, found.probabilities, found.decisions, strict=True)
+    judged = [
+        Judged(Sample(str(photo.path), photo.defect is not None, None, {}), *verdict) for photo, *verdict in verdicts
+    ]
+    return float(trust(judged, None)["ExpectedCalibrationError"])
 
 
 STUDIES: dict[str, tuple[str, Study]] = {
