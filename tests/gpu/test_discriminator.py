@@ -33,6 +33,7 @@ def test_known_differences_raise_anomalies_over_normals() -> None:
     _, normal_factors, anomaly_factors = taught
     assert float(torch.cat((normal_factors, anomaly_factors)).min()) >= 1
     assert order(low * normal_factors, high * anomaly_factors) > 0.95 > order(low, high)
+    assert float((normal_factors > 1).double().mean()) < 0.1, "what differs as normal images do is left as it is"
 
 
 def test_what_helps_by_chance_alone_is_not_kept() -> None:

@@ -41,6 +41,8 @@ def test_known_defects_are_raised_over_normal_patches() -> None:
     head, *factors = shown
     assert min(float(part.min()) for part in factors) == 1
     assert order(scores[0] * factors[0], scores[1] * factors[1]) > 0.95 > order(*scores)
+    raised = (factors[0] > 1).flatten(1).any(dim=1)
+    assert float(raised.double().mean()) < 0.1, "what differs as normal images do is left as it is"
     fresh, odd, place, _ = plant(10, 10, 4.0, seed=1)
     found = head.factor(odd).flatten(1)
     marked = place.reshape(10, GRID[0], 8, GRID[1], 8).amax(dim=(2, 4)).flatten(1)
