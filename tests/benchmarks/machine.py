@@ -1,5 +1,6 @@
 """What a benchmark ran on, for the head of its report."""
 
+import os
 import platform
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -15,7 +16,7 @@ def describe_machine() -> str:
     device = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
     libraries = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchvision"))
     return (
-        f"{datetime.now(UTC):%Y-%m-%d}, {processor}, {torch.get_num_threads()} threads{device}, "
+        f"{datetime.now(UTC):%Y-%m-%d}, {processor}, {os.cpu_count()} CPUs{device}, "
         f"Python {platform.python_version()}, {libraries}"
     )
 
