@@ -146,7 +146,7 @@ class Batcher:
         request.since = self._went_on = time.monotonic()
         self._decoded.append(request)
         # Once for each image: the first of these calls take all that wait, those that then find nothing return.
-        whole = self._at_hand == 1 or self.engine.lane_count == 1
+        whole = self._at_hand == 1
         (self.engine.device if whole else self.engine.lanes).submit(self._score, whole)
 
     def _score(self, whole: bool) -> None:

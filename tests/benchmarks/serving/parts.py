@@ -331,17 +331,16 @@ def _cells(name: tuple[str, int], found: Sequence[_Measured]) -> list[str]:
 
 
 def _watched(site: Site, load: Load, settled: float) -> tuple[Outcome, Usage, Usage]:
-    """Send a load → its outcome, and what all processes took after `settled` seconds and at the end."""
+    """Send a load → its outcome, and what all processes took after `settled` seconds and when it was about to end."""
     looks: list[Usage] = []
     with Running(load) as running:
         began = time.monotonic()
         while running.running():
-            _pass(settled / 6)
-            if time.monotonic() - began >= settled:
+            if time.monotonic() - began >= settled or not looks:
                 looks.append(usage(site.processes()))
+            _pass(settled / 6)
         found = running.outcome()
-    looks.append(usage(site.processes()))
-    return found, looks[0], looks[-1]
+    return found, (looks[1:] or looks)[0], looks[-1]
 
 
 def _sustained(site: Site, plan: Plan) -> float:
