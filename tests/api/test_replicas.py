@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from storage.hosting import Hosting
 from storage.stores import Stores
 from tests.api.raw import Raw
 from tests.api.refusals import assert_refused
 from tests.api.replica_server import JPEG, RESULT, Behaviour, Replica, detect, host, well
-from tests.conftest import wait_until
 
 
 def full(replica: Replica) -> None:
@@ -248,11 +248,13 @@ def test_a_model_that_is_stopped_while_a_request_waits_is_a_conflict(fresh: Any,
 
 
 def test_a_replica_whose_lease_ran_out_is_not_asked(fresh: Any, replica: Any) -> None:
-    service = fresh(lease_seconds=0.3, heartbeat_seconds=0.05, reconcile_seconds=0.05, replica_wait_seconds=0)
+    service = fresh(replica_wait_seconds=0)
     service.lookout.create_project(ProjectName="p")
     server = replica(well)
     host(service.stores, "p", server)
-    wait_until(lambda: not service.stores.hosting.addresses("p", 1), 30, "the lease to run out")
+    [unit] = service.stores.hosting.units()
+    over = Hosting(service.stores.catalogue, service.settings.model_copy(update={"lease_seconds": 0}))
+    over.keep("host-of-p", unit)
     with assert_refused("InternalServerException", "no inference unit"):
         detect(service.lookout, "p")
     assert server.asked == []
