@@ -70,7 +70,7 @@ def calibrate(
     normal, anomalous = _logs(normal_scores), _logs(anomaly_scores)
     parted = _part(normal, anomalous) if len(anomalous) >= _FEWEST_ANOMALIES else None
     if parted is not None and alarms is None:
-        rare = max(_RARE, _ALARMS * (_FEWEST_ANOMALIES / len(anomalous)) ** 2)
+        rare = max(_RARE, _ALARMS * _FEWEST_ANOMALIES / len(anomalous))
         return math.exp(min(parted[0], _prediction_limit(normal, rare))), parted[1]
     limit = _prediction_limit(normal, _ALARMS if alarms is None else alarms)
     distance = max(limit - float(np.median(normal)), _SPREAD)

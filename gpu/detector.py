@@ -6,6 +6,7 @@ from typing import Protocol, Self
 import torch
 from torch import Tensor
 
+from gpu.ensemble import Ensemble
 from gpu.padim import PaDiM
 from gpu.patchcore import PatchCore
 
@@ -57,11 +58,13 @@ class Detector(Protocol):
         ...
 
 
-DETECTORS: dict[str, type[PatchCore] | type[PaDiM]] = {PatchCore.name: PatchCore, PaDiM.name: PaDiM}
+DETECTORS: dict[str, type[PatchCore] | type[PaDiM] | type[Ensemble]] = {
+    one.name: one for one in (PatchCore, PaDiM, Ensemble)
+}
 
 
 def create_detector(name: str, *, coreset_ratio: float, seed: int, whitened: bool = False) -> Detector:
-    """A detector by its name, to be fitted; PaDiM has no coreset, always whitens, and takes the seed alone.
+    """A detector by its name, to be fitted; PaDiM takes the seed alone, and only PatchCore can be whitened.
 
     Raises ValueError for an unknown name or a ratio outside 0 to 1.
     """
@@ -69,6 +72,8 @@ def create_detector(name: str, *, coreset_ratio: float, seed: int, whitened: boo
         return PatchCore(coreset_ratio, seed, whitened=whitened)
     if name == PaDiM.name:
         return PaDiM(seed)
+    if name == Ensemble.name:
+        return Ensemble(coreset_ratio, seed)
     raise ValueError(f"There is no detector {name!r}; there are {', '.join(DETECTORS)}.")
 
 

@@ -10,6 +10,7 @@ from gpu.anomaly_map import anomaly_map, image_scores
 from gpu.calibration import Calibration, calibrate, calibrate_pixels
 from gpu.detector import Detector, create_detector
 from gpu.discriminator import Discriminator, describe
+from gpu.ensemble import Ensemble
 from gpu.inspection import Inspector
 from gpu.labelling import DefectBank
 from gpu.normals import Normals
@@ -116,15 +117,19 @@ def _teach(
 ) -> Detector:
     """A detector that learned from all folds but one."""
     detector = recipe.create().to(device)
-    if normals.parts and isinstance(detector, PatchCore):
-        parts = [part for fold, part in enumerate(normals.parts) if fold != without]
-        images = len(normals.fold) - (0 if without is None else int((normals.fold == without).sum()))
-        picks = detector.bank_rows(images, normals.patches.shape[1] * normals.patches.shape[2])
-        detector.merge(
-            torch.cat([part.rows for part in parts]), torch.cat([part.origins for part in parts]), picks, progress
-        )
-    else:
+    if not normals.parts:
         detector.fit(normals.patches, normals.kept(without), progress)
+        return detector
+    parts = [part for fold, part in enumerate(normals.parts) if fold != without]
+    images = len(normals.fold) - (0 if without is None else int((normals.fold == without).sum()))
+    for member in detector.members if isinstance(detector, Ensemble) else (detector,):
+        if isinstance(member, PatchCore):
+            picks = member.bank_rows(images, normals.patches.shape[1] * normals.patches.shape[2])
+            member.merge(
+                torch.cat([part.rows for part in parts]), torch.cat([part.origins for part in parts]), picks, progress
+            )
+        else:
+            member.fit(normals.patches, normals.kept(without))
     return detector
 
 

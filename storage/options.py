@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 AUTO = "auto"
-DETECTORS = (AUTO, "patchcore", "padim")
+DETECTORS = (AUTO, "patchcore", "padim", "ensemble")
 BACKBONES = ("auto", "vigil-s", "vigil-m", "resnet18", "resnet34", "resnet50", "wide_resnet50_2")
 PREFIX = "vigil:"
 

@@ -13,8 +13,8 @@ from gpu.fitting import Recipe, fit_inspector
 from gpu.inspection import Inspector
 from gpu.memory_plan import MemoryPlan, Shape
 from gpu.normals import Normals
+from gpu.padim import PaDiM
 from gpu.patch_embedding import Embedding
-from gpu.patchcore import PatchCore
 from gpu.pixel_histogram import PixelHistogram
 from storage.options import TrainingOptions
 from trainer.dataset import Labels, Sample, TrainingError, merge_labels, network_input
@@ -102,7 +102,7 @@ class Fitting:
         embedding = Embedding(self._backbone.using(choice.candidate.layers), choice.candidate.stride)
 
         def planned(shape: Shape) -> MemoryPlan:
-            ratio = recipe.coreset_ratio if recipe.detector == PatchCore.name else None
+            ratio = None if recipe.detector == PaDiM.name else recipe.coreset_ratio
             budget = training_budget(self._backbone.device, self._memory_gib)
             plan = MemoryPlan.of(len(normal), len(anomalous), shape, ratio, budget)
             log.info("memory: %s", plan)

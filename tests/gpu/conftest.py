@@ -28,7 +28,7 @@ def patches(embedding: Embedding) -> Tensor:
     return embedding.embed_all(torch.split(render(12, 1)[0], 5), 12)
 
 
-@pytest.fixture(scope="session", params=["patchcore", "padim"])
+@pytest.fixture(scope="session", params=["patchcore", "padim", "ensemble"])
 def inspector(request: pytest.FixtureRequest, embedding: Embedding, patches: Tensor) -> Inspector:
     images, masks = render(6, 2, spot=True)
     anomalies = embedding.embed_all([images], 6)

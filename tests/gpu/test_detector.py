@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from gpu.detector import DETECTORS, create_detector, restore_detector
+from gpu.ensemble import Ensemble
 from gpu.neighbours import nearest
 from gpu.padim import PaDiM
 from gpu.patchcore import PatchCore
@@ -103,6 +104,18 @@ def test_padim_refuses_what_it_cannot_learn_from_or_score() -> None:
         detector.score(torch.zeros(1, 4, 7, 12))
 
 
+def test_the_ensemble_is_the_product_of_both(patches: Tensor) -> None:
+    ensemble, bank, gaussians = Ensemble(0.05, seed=3), PatchCore(0.05, seed=3), PaDiM(seed=3)
+    fractions: list[float] = []
+    ensemble.fit(patches, torch.arange(8), fractions.append)
+    bank.fit(patches[:8])
+    gaussians.fit(patches[:8])
+    assert torch.equal(ensemble.score(patches), bank.score(patches) * gaussians.score(patches))
+    assert torch.equal(ensemble.trace(patches[9, 3]), bank.trace(patches[9, 3]))
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1
+
+
 @pytest.mark.parametrize("name", sorted(DETECTORS))
 def test_a_batch_scores_as_its_images_one_by_one(name: str, patches: Tensor) -> None:
     detector = create_detector(name, coreset_ratio=0.05, seed=0)
@@ -126,7 +139,7 @@ def test_a_restored_detector_scores_the_same(name: str, patches: Tensor) -> None
 
 
 def test_unknown_detectors_and_ratios_are_refused() -> None:
-    with pytest.raises(ValueError, match="there are patchcore, padim"):
+    with pytest.raises(ValueError, match="there are patchcore, padim, ensemble"):
         create_detector("efficientad", coreset_ratio=0.01, seed=0)
     with pytest.raises(ValueError, match="above 0 and at most 1"):
         create_detector("patchcore", coreset_ratio=0, seed=0)

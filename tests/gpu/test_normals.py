@@ -109,11 +109,11 @@ def test_of_many_images_some_are_judged(embedding: Embedding, monkeypatch: pytes
     assert [one.is_anomalous for one in found[1]] == [False] * 6 + [True] * 6
 
 
-@pytest.mark.parametrize("name", ["patchcore", "padim"])
+@pytest.mark.parametrize("name", ["patchcore", "padim", "ensemble"])
 def test_a_training_in_little_memory_decides_as_one_in_much(name: str, embedding: Embedding) -> None:
     recipe, scores = Recipe(name, coreset_ratio=0.02), []
     unseen = torch.cat((render(6, 5)[0], render(6, 6, spot=True)[0]))
-    for plan in (MemoryPlan(COUNT, COUNT, 0, 0, 0), MemoryPlan(COUNT, 50, 17 if name == "patchcore" else 0, 0, 0)):
+    for plan in (MemoryPlan(COUNT, COUNT, 0, 0, 0), MemoryPlan(COUNT, 50, 0 if name == "padim" else 17, 0, 0)):
         normals = gathered(embedding, plan)
         none = normals.patches[:0]
         inspector = fit_inspector(embedding, recipe, normals, none, None, {}, SIZE, lambda *_: None)

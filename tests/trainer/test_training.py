@@ -30,7 +30,7 @@ def result(plant: Plant, version: int = 1) -> dict[str, dict[str, dict[str, obje
 
 
 @pytest.mark.parametrize("masks", [False, True])
-@pytest.mark.parametrize("detector", ["patchcore", "padim"])
+@pytest.mark.parametrize("detector", ["patchcore", "padim", "ensemble"])
 def test_one_data_set(plant: Plant, detector: str, masks: bool) -> None:
     job = train(plant, plant.create_model(plant.render(20, 10, masks=masks), detector=detector)[1])
     model = plant.model()
@@ -61,6 +61,7 @@ def test_candidates_are_compared_and_told(plant: Plant) -> None:
         told = result(plant, model.version)["VigilEvaluation"]["Candidates"]
         assert isinstance(told, list)
         assert [row["Candidate"] for row in told] == [
+            "ensemble, layer1+layer2+layer3, 96 px, stride 8",
             "patchcore, layer1+layer2+layer3, 96 px, stride 8",
             "padim, layer1+layer2+layer3, 96 px, stride 8",
             "patchcore, layer1+layer2+layer3, 96 px, stride 8, whitened",
@@ -100,7 +101,7 @@ def test_test_images_have_no_part_in_the_model(plant: Plant) -> None:
     assert len(artefacts) == 1
 
 
-@pytest.mark.parametrize("detector", ["patchcore", "padim"])
+@pytest.mark.parametrize("detector", ["patchcore", "padim", "ensemble"])
 def test_same_seed_same_artefact(plant: Plant, detector: str) -> None:
     lines, artefacts = plant.render(8, 4, masks=True), []
     for version, seed in enumerate(("7", "7", "8"), 1):
