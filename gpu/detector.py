@@ -77,6 +77,11 @@ def create_detector(name: str, *, coreset_ratio: float, seed: int, whitened: boo
     raise ValueError(f"There is no detector {name!r}; there are {', '.join(DETECTORS)}.")
 
 
+def keeps_bank(name: str) -> bool:
+    """Whether a detector of that name keeps a memory bank, which takes memory and is searched for every patch."""
+    return name != PaDiM.name
+
+
 def restore_detector(name: str, config: Mapping[str, float], state: Mapping[str, Tensor]) -> Detector:
     """The detector that was stored under that name. Raises KeyError for an unknown name or missing parts."""
     return DETECTORS[name].restore(config, state)

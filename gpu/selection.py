@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gpu.anomaly_map import image_scores
 from gpu.backbone import STAGES, Backbone
+from gpu.detector import keeps_bank
 from gpu.ensemble import Ensemble
 from gpu.fitting import Recipe
 from gpu.images import resize
@@ -115,7 +116,7 @@ def cost(compared: Sequence[Candidate]) -> float:
         if one.embedding not in embedded:
             embedded.add(one.embedding)
             total += pixels
-        if one.detector != PaDiM.name:
+        if keeps_bank(one.detector):
             total += _SEARCH * cells**2
     return total
 

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from gpu.backbone import Backbone
+from gpu.detector import keeps_bank
 from gpu.explanation import Source
 from gpu.fitting import Recipe, fit_inspector
 from gpu.inspection import Inspector
 from gpu.memory_plan import MemoryPlan, Shape
 from gpu.normals import Normals
-from gpu.padim import PaDiM
 from gpu.patch_embedding import Embedding
 from gpu.pixel_histogram import PixelHistogram
 from storage.options import TrainingOptions
@@ -102,7 +102,7 @@ class Fitting:
         embedding = Embedding(self._backbone.using(choice.candidate.layers), choice.candidate.stride)
 
         def planned(shape: Shape) -> MemoryPlan:
-            ratio = None if recipe.detector == PaDiM.name else recipe.coreset_ratio
+            ratio = recipe.coreset_ratio if keeps_bank(recipe.detector) else None
             budget = training_budget(self._backbone.device, self._memory_gib)
             plan = MemoryPlan.of(len(normal), len(anomalous), shape, ratio, budget)
             log.info("memory: %s", plan)
