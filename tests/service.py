@@ -20,6 +20,7 @@ from botocore.config import Config
 
 from api.cli.service import port_is_free
 from tests.conftest import wait_until
+from tests.processes import any_alive, below, kill
 
 VIGIL = str(Path(sys.executable).with_name("vigil"))
 # Short leases: what was killed is missed after seconds. The defaults suit busy machines.
@@ -62,13 +63,12 @@ class Service:
         children = self.children()
         self._process.kill()
         self._process.wait()
-        wait_until(lambda: not any(child.is_running() for child in children), 30, "the children to go too")
+        wait_until(lambda: not any_alive(children), 30, "the children to go too")
 
     def kill_tree(self) -> None:
         """Kill -9 of every process at once."""
         assert self._process is not None
-        for process in self.processes():
-            process.kill()
+        kill(self.processes())
         self._process.wait()
 
     def processes(self) -> list[psutil.Process]:
@@ -79,19 +79,12 @@ class Service:
     def children(self) -> list[psutil.Process]:
         """All processes below `vigil up`."""
         assert self._process is not None
-        return [p for p in psutil.Process(self._process.pid).children(recursive=True) if p.is_running()]
+        return below(self._process.pid)
 
     def find(self, *words: str) -> list[psutil.Process]:
-        """Processes whose command line holds all these words."""
-        found = []
-        for process in self.children():
-            try:
-                line = process.cmdline()
-            except psutil.Error:
-                continue
-            if all(word in line for word in words):
-                found.append(process)
-        return found
+        """Those of them whose command lines hold all these words."""
+        assert self._process is not None
+        return below(self._process.pid, *words)
 
     def exports(self) -> dict[str, str]:
         """The variables that `vigil env` prints. They stay as they are until it starts again."""

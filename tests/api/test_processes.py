@@ -12,6 +12,7 @@ from storage.settings import Settings
 from storage.stores import open_stores
 from tests.api.replica_server import detect, host, running, well
 from tests.conftest import wait_until
+from tests.processes import below
 from tests.service import Service, running_service
 
 PROJECT = "plates"
@@ -20,8 +21,7 @@ PROJECT = "plates"
 def workers(service: Service) -> list[psutil.Process]:
     """Those that answer, below the one that watches them."""
     (first,) = service.find("api.main")
-    living = [p for p in first.children() if p.status() != psutil.STATUS_ZOMBIE]
-    return [p for p in living if any("spawn_main" in word for word in p.cmdline())]
+    return below(first.pid, "spawn_main")
 
 
 def counted(service: Service) -> dict[str, float]:

@@ -9,17 +9,10 @@ import psutil
 
 from tests.cli.conftest import vigil, where
 from tests.conftest import wait_until
+from tests.processes import any_alive
 from tests.service import VIGIL, Service
 
 CHILDREN = ("api.main", "trainer.worker --queue training", "trainer.worker --queue short", "inference.host")
-
-
-def gone(processes: list[psutil.Process]) -> bool:
-    return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
-
-
-def lines(service: Service) -> list[str]:
-    return [" ".join(process.cmdline()) for process in service.children()]
 
 
 def test_what_it_prints_and_starts(service: Service) -> None:
@@ -27,7 +20,7 @@ def test_what_it_prints_and_starts(service: Service) -> None:
     place = f"Data directory: {service.data_dir}\nObjects: folders in {service.data_dir}/objects\n`vigil env` prints"
     wait_until(lambda: place in service.log(), 30, "the rest")
     assert service.data_dir.stat().st_mode & 0o077 == 0
-    wait_until(lambda: all(any(name in line for line in lines(service)) for name in CHILDREN), 60, "all children")
+    wait_until(lambda: all(service.find(*words.split()) for words in CHILDREN), 60, "all children")
 
 
 def test_a_second_one_is_refused(service: Service) -> None:
@@ -72,7 +65,7 @@ def test_killed_with_9_it_leaves_no_child_and_starts_again_at_once(service: Serv
     children = service.children()
     service.kill()
     service.start()
-    wait_until(lambda: gone(children), 20, "the children of the killed one to go")
+    wait_until(lambda: not any_alive(children), 20, "the children of the killed one to go")
     assert vigil("env", *where(service)).stdout == key
 
 
@@ -82,7 +75,7 @@ def test_sigterm_ends_all(service: Service) -> None:
     psutil.Process(int((service.data_dir / "vigil.lock").read_text())).send_signal(signal.SIGTERM)
     wait_until(lambda: not service.running(), 60, "vigil up to end")
     assert service.stop() == 0
-    assert gone(children)
+    assert not any_alive(children)
     assert service.log().endswith("Vigil has stopped.\n")
 
 

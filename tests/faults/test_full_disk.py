@@ -30,6 +30,7 @@ from tests.journey import (
     wait_for_dataset,
     wait_for_model,
 )
+from tests.processes import below
 from tests.service import QUICK, VIGIL, Service, running_service
 from tests.small_disk import SmallDisk, small_disk
 
@@ -139,8 +140,7 @@ def test_a_service_goes_on_when_its_log_takes_no_line(tmp_path: Path) -> None:
         process = psutil.Popen(command, stdout=full, stderr=full)
 
     def hosts() -> list[psutil.Process]:
-        alive = [child for child in process.children() if child.status() != psutil.STATUS_ZOMBIE]
-        return [child for child in alive if "inference.host" in child.cmdline()]
+        return below(process.pid, "inference.host")
 
     try:
         wait_until(lambda: answers(Address(f"http://127.0.0.1:{port}")), 120, "the service to be ready")

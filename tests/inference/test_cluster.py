@@ -20,6 +20,7 @@ from storage.records import ModelStatus
 from tests.conftest import client, free_port, serving, wait_until
 from tests.inference.arrange import camera, trained_model, wait_for
 from tests.inference.conftest import Start
+from tests.processes import below, kill
 from tests.trainer.plant import Plant, environment, part
 
 pytestmark = pytest.mark.skipif(
@@ -47,12 +48,11 @@ def ray_address(plant: Plant) -> Iterator[tuple[str, Nodes]]:
     try:
         for arguments in (head, [f"--address={address}"]):
             nodes.append(subprocess.Popen([RAY, "start", *arguments, *common], env=given))
-            wait_until(lambda: _below(nodes[-1], "raylet/raylet"), 60, "the node of the cluster")
+            wait_until(lambda: below(nodes[-1].pid, "raylet/raylet"), 60, "the node of the cluster")
         yield address, (nodes[0], nodes[1])
     finally:
         for node in nodes:
-            for process in [*psutil.Process(node.pid).children(recursive=True), psutil.Process(node.pid)]:
-                process.kill()
+            kill([*below(node.pid), psutil.Process(node.pid)])
             node.wait()
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -125,15 +125,5 @@ def _cameras(plant: Plant, count: int) -> Iterator[None]:
 
 def _replicas(*nodes: "subprocess.Popen[bytes]") -> list[psutil.Process]:
     # Ray calls such a process by what it does at the moment.
-    return [process for node in nodes for word in ("ServeReplica", "SERVE_REPLICA") for process in _below(node, word)]
-
-
-def _below(node: "subprocess.Popen[bytes]", word: str) -> list[psutil.Process]:
-    found = []
-    for process in psutil.Process(node.pid).children(recursive=True):
-        try:
-            if any(word in argument for argument in process.cmdline()):
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
+    words = ("ServeReplica", "SERVE_REPLICA")
+    return [process for node in nodes for word in words for process in below(node.pid, word)]

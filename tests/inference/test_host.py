@@ -6,7 +6,6 @@ import socket
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 
 from storage.objects import OWN_BUCKET
@@ -14,6 +13,7 @@ from storage.records import ModelStatus
 from tests.conftest import wait_until
 from tests.inference.arrange import trained_model, wait_for
 from tests.inference.conftest import Start
+from tests.processes import alive, any_alive, below
 from tests.trainer.plant import Plant, part
 
 
@@ -37,31 +37,22 @@ def test_life_of_a_hosted_model(plant: Plant, start: Start, trained: dict[bool, 
     assert response.json()["DetectAnomalyResult"]["IsAnomalous"] is True
 
     # A replica is killed: the other one goes on, and it is replaced under a new id.
-    replicas = {_replica_of(child): child for child in psutil.Process(host.pid).children()}
-    replicas[first[0]].kill()
+    (replica,) = below(host.pid, f"--replica={first[0]}")
+    replica.kill()
     wait_until(lambda: len(addresses(plant)) == 2 and first not in addresses(plant), 60, "another replica")
     assert second in addresses(plant)
     assert plant.model().status == ModelStatus.HOSTED
 
     # The host is killed: no replica outlives it, and the next host goes on.
-    children = psutil.Process(host.pid).children()
+    children = below(host.pid)
     host.kill()
-    wait_until(lambda: not any(_alive(child) for child in children), 10, "the replicas to end with their host")
+    wait_until(lambda: not any_alive(children), 10, "the replicas to end with their host")
     start()
     wait_until(lambda: len(addresses(plant)) == 2 and all(map(_answers, addresses(plant))), 90, "the replicas again")
 
     plant.stores.hosting.stop(plant.model())
     wait_for(plant, ModelStatus.TRAINED)
     assert plant.stores.hosting.units() == []
-
-
-def _replica_of(process: psutil.Process) -> str:
-    prefix = "--replica="
-    return next(word.removeprefix(prefix) for word in process.cmdline() if word.startswith(prefix))
-
-
-def _alive(process: psutil.Process) -> bool:
-    return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
 
 
 def _answers(replica: tuple[str, str]) -> bool:
@@ -74,19 +65,19 @@ def _answers(replica: tuple[str, str]) -> bool:
 def test_stop_while_starting(plant: Plant, start: Start, trained: dict[bool, bytes]) -> None:
     host = start()
     plant.stores.hosting.start(trained_model(plant, trained[False]), 1, None)
-    wait_until(lambda: psutil.Process(host.pid).children(), 60, "a replica to be started")
+    wait_until(lambda: below(host.pid, "inference.replica"), 60, "a replica to be started")
     plant.stores.hosting.stop(plant.model())
     wait_for(plant, ModelStatus.TRAINED)
-    assert psutil.Process(host.pid).children() == []
+    assert below(host.pid) == []
 
 
 def test_host_told_to_stop_gives_up_what_stays_wanted(plant: Plant, start: Start, trained: dict[bool, bytes]) -> None:
     host = start()
     plant.stores.hosting.start(trained_model(plant, trained[False]), 1, None)
-    children = wait_until(lambda: psutil.Process(host.pid).children(), 60, "a replica to be started")
+    children = wait_until(lambda: below(host.pid, "inference.replica"), 60, "a replica to be started")
     host.send_signal(signal.SIGTERM)
     assert host.wait(20) == 0
-    assert not any(child.is_running() for child in children)
+    assert not any_alive(children)
     assert plant.model().status == ModelStatus.STARTING_HOSTING
     # Stopped while no host lives: the next one settles it.
     plant.stores.hosting.stop(plant.model())
@@ -124,11 +115,11 @@ def test_a_replica_that_hangs_is_replaced(plant: Plant, start: Start, trained: d
     host = start(VIGIL_LEASE_SECONDS="3", VIGIL_HEARTBEAT_SECONDS="1")
     wait_for(plant, ModelStatus.HOSTED)
     (hanging,) = addresses(plant)
-    (process,) = psutil.Process(host.pid).children()
+    (process,) = below(host.pid, "inference.replica")
     process.suspend()
     wait_until(lambda: hanging not in addresses(plant) and all(map(_answers, addresses(plant))), 60, "its end")
     wait_until(lambda: addresses(plant), 60, "another replica")
-    assert not _alive(process)
+    assert not alive(process)
     assert plant.model().status == ModelStatus.HOSTED
 
 
@@ -150,9 +141,8 @@ def test_replicas_go_to_the_gpus_with_the_most_free_memory(
     tool.chmod(0o755)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     plant.stores.hosting.start(trained_model(plant, trained[False]), 2, None)
-    host = psutil.Process(start(PATH=f"{tool.parent}{os.pathsep}{os.environ['PATH']}").pid)
-    wait_until(lambda: _visible(host) == {"GPU-first", "GPU-second"}, 30, "a replica on each GPU")
-
-
-def _visible(host: psutil.Process) -> set[str | None]:
-    return {child.environ().get("CUDA_VISIBLE_DEVICES") for child in host.children()}
+    host = start(PATH=f"{tool.parent}{os.pathsep}{os.environ['PATH']}")
+    replicas = wait_until(
+        lambda: len(found := below(host.pid, "inference.replica")) == 2 and found, 60, "a replica for each unit"
+    )
+    assert {process.environ().get("CUDA_VISIBLE_DEVICES") for process in replicas} == {"GPU-first", "GPU-second"}

@@ -15,6 +15,7 @@ from storage import schema
 from storage.jobs import IMPORT
 from storage.records import DatasetStatus, ModelStatus
 from tests.conftest import wait_until
+from tests.processes import any_alive, kill
 from tests.redis import BROKERS, running_broker
 from tests.trainer.plant import BUCKET, Plant, environment, line
 from trainer.lease import Lease
@@ -113,8 +114,7 @@ def test_one_training_after_another(plant: Plant, worker: psutil.Popen) -> None:
 def test_killed_child_is_followed_by_another_claim(plant: Plant, worker: psutil.Popen) -> None:
     version, id_ = long_training(plant)
     wait_for_progress(plant, version)
-    for child in worker.children():
-        child.kill()
+    kill(worker.children())
     assert wait_for_end(plant, version) == ModelStatus.TRAINED
     row = job_row(plant, id_)
     assert (row.status, row.epoch) == ("DONE", 2)
@@ -155,15 +155,11 @@ def test_stopped_then_killed_the_job_goes_on(other_plant: Plant) -> None:
         wait_for_progress(plant, version)
         children = worker.children()
         worker.kill()
-        wait_until(lambda: not any(_alive(child) for child in children), 10, "the children to end with their parent")
+        wait_until(lambda: not any_alive(children), 10, "the children to end with their parent")
         assert children
     with running(plant, "training"):
         assert wait_for_end(plant, version) == ModelStatus.TRAINED
     assert job_row(plant, id_).epoch == 3
-
-
-def _alive(process: psutil.Process) -> bool:
-    return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
 
 
 def test_unexpected_error_names_itself_and_the_log(tmp_path: Path) -> None:
