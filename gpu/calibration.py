@@ -23,6 +23,8 @@ _FLAT = 0.1  # slope per standard deviation of the log scores under which they d
 _TYPICAL = 0.01  # P(anomaly) of the median normal image where there are no anomalies to learn the slope from
 _SMALLEST = 1e-12  # scores are distances and can be 0; their logarithm cannot
 _SPREAD = 0.02  # least deviation of log scores: below it, differences are numerical noise
+_QUARTILES = 1.349  # deviations between the quartiles of a normal distribution
+_EDGE = 2.5  # deviations from the median; of a hundred normal images one is beyond, and the spread loses 2 %
 _NORMAL_PIXELS = 0.999  # share of normal pixels under the pixel threshold where there are no masks
 
 
@@ -102,11 +104,15 @@ def _prediction_limit(normal: Floats, share: float) -> float:
     """The log score that the next normal image exceeds with this probability.
 
     From Student's t (Hahn and Meeker, Statistical Intervals, §4.7): log scores are nearly symmetric where scores are
-    not, and t widens the limit honestly for few images.
+    not, and t widens the limit honestly for few images. A score far from most counts as one at their edge
+    (winsorised): one odd photograph among those to learn from must not open the limit for bad parts.
     """
     n = len(normal)
-    spread = max(float(normal.std(ddof=1)), _SPREAD)
-    return float(normal.mean()) - float(special.stdtrit(n - 1, share)) * spread * math.sqrt(1 + 1 / n)
+    low, middle, high = np.quantile(normal, (0.25, 0.5, 0.75))
+    edge = _EDGE * max(float(high - low) / _QUARTILES, _SPREAD)
+    held = np.clip(normal, middle - edge, middle + edge)
+    spread = max(float(held.std(ddof=1)), _SPREAD)
+    return float(held.mean()) - float(special.stdtrit(n - 1, share)) * spread * math.sqrt(1 + 1 / n)
 
 
 def _part(normal: Floats, anomalous: Floats) -> tuple[float, float] | None:

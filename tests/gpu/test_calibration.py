@@ -48,7 +48,7 @@ def test_any_scores_give_a_usable_rule(normal: list[float], anomalous: list[floa
     threshold, slope = calibrate(normal, anomalous)
     assert all(math.isfinite(value) and value > 0 for value in (threshold, slope))
     # Whatever the known anomalies score, the next normal image has but this chance to exceed the threshold's limit.
-    logs, chance = np.log(normal), max(stats.norm.sf(3), 0.9 / len(anomalous) ** 2)
+    logs, chance = np.log(normal), max(stats.norm.sf(3), 0.3 / len(anomalous))
     tail = float(stats.t.isf(chance, len(normal) - 1)) * max(float(logs.std(ddof=1)), 0.02)
     assert math.log(threshold) <= logs.mean() + tail * math.sqrt(1 + 1 / len(normal)) + 1e-9
 
@@ -77,6 +77,14 @@ def test_the_share_of_false_alarms_is_the_one_asked_for(alarms: float) -> None:
         reported += math.exp(generator.normal(1.0, 0.2)) > threshold
     low, high = stats.binom.interval(0.999, 2000, alarms)
     assert low <= reported <= high
+
+
+@pytest.mark.parametrize("odd", [2.0, 5.0, 1000.0])
+def test_an_odd_image_among_the_normal_ones_hardly_moves_the_threshold(odd: float) -> None:
+    normal = np.exp(np.random.default_rng(0).normal(0.0, 0.1, 30)).tolist()
+    without, _ = calibrate(normal, [])
+    assert without < calibrate([*normal, odd], [])[0] < 1.1 * without
+    assert calibrate([*normal, odd], [])[0] == pytest.approx(calibrate([*normal, 2.0], [])[0])
 
 
 def test_anomalies_do_not_move_a_threshold_that_false_alarms_set() -> None:

@@ -109,32 +109,37 @@ def confidence(data: DataSet, options: TrainingOptions, weights: Path | None, se
     counts = [count for count in _LABELLED if len(data.bad) >= count + _JUDGED]
     if not counts or len(data.good) < _JUDGED:
         return None
+    sizes = [(count, _LEARNED, _JUDGED) for count in counts]
+    all_judged = min(len(data.good), len(data.bad) - counts[-1])
+    sizes.append((counts[-1], len(data.train), all_judged))  # few images alone already put an error into ten bins
     rows, requirements = [], []
-    for count in counts:
-        errors = [_calibration_error(data, replace(options, seed=seed), weights, count) for seed in range(seeds)]
-        rows += [(str(count), str(seed), f"{error:.3f}") for seed, error in enumerate(errors)]
-        mean = float(np.mean(errors))
-        what = f"{data.name}: expected calibration error, {count} labelled anomalies"
+    for count, learned, judged in sizes:
+        found = list[float]()
+        for seed in range(seeds):
+            found.append(_calibration_error(data, replace(options, seed=seed), weights, (count, learned, judged)))
+            rows.append((str(count), str(min(learned, len(data.train))), str(judged), str(seed), f"{found[-1]:.3f}"))
+        mean = float(np.mean(found))
+        what = f"{data.name}: expected calibration error, {count} labelled anomalies, {rows[-1][1]} good images"
         requirements.append(Requirement(what, f"≤ {_TRUE}", f"{mean:.3f}", mean <= _TRUE))
-    conditions = (
-        f"{data.name}, {options.backbone}, {options.detector}: at most {_LEARNED} good images and some labelled "
-        f"anomalies to learn from, {_JUDGED} of each kind to judge; ten bins (Guo et al. 2017)."
-    )
-    head = ("labelled anomalies", "seed", "expected calibration error")
+    conditions = f"{data.name}, {options.backbone}, {options.detector}; ten bins (Guo et al. 2017)."
+    head = ("labelled anomalies", "good images to learn from", "judged of each kind", "seed", "error")
     return Finding(describe_machine(), conditions, head, rows, requirements)
 
 
-def _calibration_error(data: DataSet, options: TrainingOptions, weights: Path | None, count: int) -> float:
+def _calibration_error(
+    data: DataSet, options: TrainingOptions, weights: Path | None, sizes: tuple[int, int, int]
+) -> float:
+    count, learned, judged = sizes
     draw = random.Random(options.seed)  # noqa: S311 - reproducible, not secret
-    bad = _some(data.bad, count + _JUDGED, draw, ordered=False)
-    train, good = _some(data.train, _LEARNED, draw), _some(data.good, _JUDGED, draw)
+    bad = _some(data.bad, count + judged, draw, ordered=False)
+    train, good = _some(data.train, learned, draw), _some(data.good, judged, draw)
     arrangement = Arrangement(train, bad[:count], (*good, *bad[count:]))
     found = run_own(arrangement, count, options, weights)
     verdicts = zip(arrangement.test, found.scores, found.probabilities, found.decisions, strict=True)
-    judged = [
+    items = [
         Judged(Sample(str(photo.path), photo.defect is not None, None, {}), *verdict) for photo, *verdict in verdicts
     ]
-    return float(trust(judged, None)["ExpectedCalibrationError"])
+    return float(trust(items, None)["ExpectedCalibrationError"])
 
 
 STUDIES: dict[str, tuple[str, Study]] = {
