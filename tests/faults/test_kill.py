@@ -21,7 +21,7 @@ from tests.journey import (
     wait_for_dataset,
     wait_for_model,
 )
-from tests.processes import any_alive
+from tests.processes import any_alive, kill
 from tests.service import QUICK, Service, running_service
 
 ROUNDS = 4
@@ -51,8 +51,7 @@ def test_trainer_killed_in_mid_training(service: Service) -> None:
     output = {"S3Location": {"Bucket": BUCKET, "Prefix": "killed/"}}
     lookout.create_model(ProjectName="killed", OutputConfig=output)
     wait_until(lambda: "%" in _message(lookout, "killed"), 60, "the training to report progress")
-    for process in service.find("trainer.worker", "training"):
-        process.kill()
+    kill(service.find("trainer.worker", "training"))
     assert wait_for_model(lookout, "killed")["Status"] == "TRAINED"
     assert len(list((service.data_dir / "objects" / "vigil" / "models" / "killed").rglob("*.safetensors"))) >= 1
 

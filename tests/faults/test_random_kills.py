@@ -21,6 +21,7 @@ from tests.conftest import wait_until
 from tests.faults.actors import Actor, Camera, Engineer, Labeller
 from tests.faults.watch import TrainingWatch
 from tests.journey import BUCKET, host, train, wait_for_dataset
+from tests.processes import kill
 from tests.service import Service
 from tests.stack import MISSING, REASON, Stack, running_stack
 
@@ -61,7 +62,7 @@ class Chaos:
     def _one(self, *words: str) -> None:
         found = sorted(self._stack.service.find(*words), key=lambda process: process.pid)
         if found:
-            self._dice.choice(found).kill()
+            kill([self._dice.choice(found)])
 
     def _second_trainer(self) -> None:
         self.second.kill()

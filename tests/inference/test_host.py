@@ -46,7 +46,7 @@ def test_life_of_a_hosted_model(plant: Plant, start: Start, trained: dict[bool, 
     # The host is killed: no replica outlives it, and the next host goes on.
     children = below(host.pid)
     host.kill()
-    wait_until(lambda: not any_alive(children), 10, "the replicas to end with their host")
+    wait_until(lambda: not any_alive(children), 30, "the replicas to end with their host")
     start()
     wait_until(lambda: len(addresses(plant)) == 2 and all(map(_answers, addresses(plant))), 90, "the replicas again")
 
@@ -76,7 +76,7 @@ def test_host_told_to_stop_gives_up_what_stays_wanted(plant: Plant, start: Start
     plant.stores.hosting.start(trained_model(plant, trained[False]), 1, None)
     children = wait_until(lambda: below(host.pid, "inference.replica"), 60, "a replica to be started")
     host.send_signal(signal.SIGTERM)
-    assert host.wait(20) == 0
+    assert host.wait(60) == 0
     assert not any_alive(children)
     assert plant.model().status == ModelStatus.STARTING_HOSTING
     # Stopped while no host lives: the next one settles it.

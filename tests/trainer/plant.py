@@ -29,7 +29,7 @@ def settings(directory: Path, **changes: object) -> Settings:
         "min_anomaly_images": 2,
         "min_normal_images_with_test": 4,
         "min_test_images": 1,
-        "lease_seconds": 1.5,
+        "lease_seconds": 3.0,
         "heartbeat_seconds": 0.3,
         "reap_seconds": 0.2,
         "reconcile_seconds": 0.1,
