@@ -20,7 +20,7 @@ from botocore.config import Config
 
 from api.cli.service import port_is_free
 from tests.conftest import wait_until
-from tests.processes import any_alive, below, kill
+from tests.processes import below, kill
 
 VIGIL = str(Path(sys.executable).with_name("vigil"))
 # Short leases: what was killed is missed after seconds. The defaults suit busy machines.
@@ -63,7 +63,8 @@ class Service:
         children = self.children()
         self._process.kill()
         self._process.wait()
-        wait_until(lambda: not any_alive(children), 30, "the children to go too")
+        # Until they are collected: one that has ended may still hold its port while its threads go.
+        wait_until(lambda: not any(child.is_running() for child in children), 30, "the children to go too")
 
     def kill_tree(self) -> None:
         """Kill -9 of every process at once."""
