@@ -69,8 +69,8 @@ def job_row(plant: Plant, id_: str) -> sa.Row[tuple[object, ...]]:
 
 
 def long_training(plant: Plant) -> tuple[int, str]:
-    """(version, job) of one that takes a second or more after its first sign of progress: it can be interrupted."""
-    model, id_ = plant.create_model(plant.render(40, 6), detector="patchcore", image_size="256")
+    """(version, job) of one that takes some seconds after its first sign of progress: it can be interrupted."""
+    model, id_ = plant.create_model(plant.render(80, 6), detector="patchcore", image_size="256")
     return model.version, id_
 
 
