@@ -21,7 +21,7 @@ from tests.journey import (
     wait_for_dataset,
     wait_for_model,
 )
-from tests.processes import any_alive, kill
+from tests.processes import kill
 from tests.service import QUICK, Service, running_service
 
 ROUNDS = 4
@@ -125,7 +125,7 @@ def test_ctrl_c_and_start_again(service: Service, hosted: Path) -> None:
     wait_until(lambda: "%" in _message(lookout, "tree", version), 60, "the training to report progress")
     children = service.children()
     assert service.stop() == 0
-    assert not any_alive(children)
+    assert [child for child in children if child.is_running()] == []
     service.start()
     lookout = service.client()
     assert wait_for_model(lookout, "tree", version)["Status"] == "TRAINED"

@@ -109,17 +109,18 @@ def confidence(data: DataSet, options: TrainingOptions, weights: Path | None, se
     counts = [count for count in _LABELLED if len(data.bad) >= count + _JUDGED]
     if not counts or len(data.good) < _JUDGED:
         return None
-    sizes = [(count, _LEARNED, _JUDGED) for count in counts]
-    all_judged = min(len(data.good), len(data.bad) - counts[-1])
-    sizes.append((counts[-1], len(data.train), all_judged))  # few images alone already put an error into ten bins
+    sizes = [(count, min(_LEARNED, len(data.train)), _JUDGED) for count in counts]
+    whole = counts[-1], len(data.train), min(len(data.good), len(data.bad) - counts[-1])
+    if whole not in sizes:
+        sizes.append(whole)  # few images alone already put an error into ten bins
     rows, requirements = [], []
     for count, learned, judged in sizes:
         found = list[float]()
         for seed in range(seeds):
             found.append(_calibration_error(data, replace(options, seed=seed), weights, (count, learned, judged)))
-            rows.append((str(count), str(min(learned, len(data.train))), str(judged), str(seed), f"{found[-1]:.3f}"))
+            rows.append((str(count), str(learned), str(judged), str(seed), f"{found[-1]:.3f}"))
         mean = float(np.mean(found))
-        what = f"{data.name}: expected calibration error, {count} labelled anomalies, {rows[-1][1]} good images"
+        what = f"{data.name}: expected calibration error, {count} labelled anomalies, {learned} good images"
         requirements.append(Requirement(what, f"≤ {_TRUE}", f"{mean:.3f}", mean <= _TRUE))
     conditions = f"{data.name}, {options.backbone}, {options.detector}; ten bins (Guo et al. 2017)."
     head = ("labelled anomalies", "good images to learn from", "judged of each kind", "seed", "error")
