@@ -5,8 +5,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from gpu.products import products
+
 _GROUP, _PER_ROOT = 8192, 20  # candidates kept up to date at a time: so many, or so many times the root of all points
 _PART = 1024  # candidates brought up to date by one product; those that missed about as many picks are together
+_CENTRES, _TILE = 1024, 256  # picks in one product, and what their number is rounded to, because each costs a set-up
 _THIN_OUT = 16  # picks after which candidates that cannot be picked in this round are dropped
 _REPLAYED = 32  # picks that a CUDA graph makes without the host
 _DIMENSIONS = 128
@@ -51,8 +54,9 @@ class _Selection:
         # In parts, because the squares would take as much memory as the points do.
         self.norms = torch.cat([part.square().sum(1) for part in torch.split(points, _ROWS)])
         self.chosen = torch.zeros(picks, dtype=torch.int64, device=points.device)
-        self.centres = points.new_empty(picks, points.shape[1])
-        self.centre_norms = points.new_empty(picks)
+        rounded = -(-picks // _TILE) * _TILE
+        self.centres = points.new_zeros(rounded, points.shape[1])
+        self.offsets = points.new_full((rounded,), -torch.inf)  # −|centre|²/2; a pick that is still missing is farthest
         self.bound = torch.addmv(self.norms + self.norms[first], points, points[first], alpha=-2).clamp_min_(0)
         self.bound[first] = -1
         self.folded = torch.ones(len(points), dtype=torch.int32, device=points.device)  # picks known to each bound
@@ -67,10 +71,14 @@ class _Selection:
         for part in torch.split(stale[self.folded[stale].argsort()], _PART):
             if not len(part):
                 continue  # an empty tensor is split into one empty part
-            low = int(self.folded[part[0]])
-            centres, norms = self.centres[low : self.count], self.centre_norms[low : self.count]
-            missed = torch.addmm(norms, self.points[part], centres.T, alpha=-2).amin(1).add_(self.norms[part])
-            self.bound[part] = torch.minimum(self.bound[part], missed.clamp_min_(0))
+            low, high = int(self.folded[part[0]]) // _TILE * _TILE, -(-self.count // _TILE) * _TILE
+            points, closest = self.points[part], self.points.new_full((len(part),), -torch.inf)
+            for start in range(low, high, _CENTRES):
+                missed = slice(start, min(start + _CENTRES, high))
+                values = products(points, self.centres[missed], self.offsets[missed])  # ab − |b|²/2
+                torch.maximum(closest, values.amax(1), out=closest)
+            squares = closest.mul_(-2).add_(self.norms[part]).clamp_min_(0)
+            self.bound[part] = torch.minimum(self.bound[part], squares)
         self.folded[near] = self.count
         return near, tau
 
@@ -102,7 +110,7 @@ class _Selection:
     def record(self, start: int, chosen: Tensor) -> None:
         """These points are the picks from the one of number `start`."""
         part = slice(start, start + len(chosen))
-        self.chosen[part], self.centres[part], self.centre_norms[part] = chosen, self.points[chosen], self.norms[chosen]
+        self.chosen[part], self.centres[part], self.offsets[part] = chosen, self.points[chosen], self.norms[chosen] / -2
 
 
 class _Replay:
@@ -198,7 +206,7 @@ def project(
     done = 0
     for part in torch.split(images, max(1, _ROWS // cells)):
         taken = rows[part].flatten(0, 1).to(device).float()
-        points[done : done + len(taken)] = taken if matrix is None else taken @ matrix
+        points[done : done + len(taken)] = taken if matrix is None else products(taken, matrix.T)
         done += len(taken)
     points.sub_(points.mean(0))
     longest = float(torch.linalg.vector_norm(points, dim=1).max()) if done else 0.0

@@ -58,7 +58,7 @@ def prepare(data: bytes, size: tuple[int, int], limits: ImageLimits = LIMITS) ->
     """
     file = read_file(data, limits)
     pixels = _pixels(file, transparency=True, least=(2 * size[0], 2 * size[1]))
-    return resize(torch.from_numpy(pixels).permute(2, 0, 1).contiguous(), size), file.header
+    return resize(torch.from_numpy(pixels).permute(2, 0, 1), size).contiguous(), file.header
 
 
 def decode_mask(data: bytes, colours: Mapping[str, str], limits: ImageLimits = LIMITS) -> Tensor:

@@ -4,11 +4,14 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional
+
+from gpu.products import products
 
 _TILE = 256
 _CANDIDATES = 2  # of the products of half precision, of which the nearest is found in single
 _ELEMENTS_OF_CUDA = 1 << 27
-_ELEMENTS = 1 << 20  # of the distances held at a time: 4 MiB stay in the cache, and cost no fresh pages from the system
+_ROWS, _COLUMNS = 1024, 1024  # of a product on a CPU: its 4 MiB stay in the cache, and cost no fresh pages
 
 
 @torch.no_grad()
@@ -21,12 +24,10 @@ def nearest(queries: Tensor, bank: Tensor) -> tuple[Tensor, Tensor]:
     """
     if not len(bank):
         raise ValueError("there is no nearest row in an empty bank")
-    norms = torch.linalg.vecdot(bank, bank).unsqueeze(0)  # |a|² is the same for all of them, so it decides nothing
+    norms = torch.linalg.vecdot(bank, bank)  # |a|² is the same for all of them, so it decides nothing
     distances = queries.new_empty(len(queries))
     indices = torch.empty(len(queries), dtype=torch.int64, device=queries.device)
-    elements = _ELEMENTS_OF_CUDA if bank.is_cuda else _ELEMENTS
-    rows = max(1, min(elements // len(bank), elements // (_CANDIDATES * bank.shape[1])))
-    find = _on_cuda(bank, norms) if bank.is_cuda else _on_cpu(bank, norms, min(rows, len(queries)))
+    rows, find = _on_cuda(bank, norms) if bank.is_cuda else _on_cpu(bank, norms)
     for start in range(0, len(queries), rows):
         part = queries[start : start + rows]
         candidates = find(part)
@@ -37,34 +38,51 @@ def nearest(queries: Tensor, bank: Tensor) -> tuple[Tensor, Tensor]:
     return distances, indices
 
 
-def _on_cuda(bank: Tensor, norms: Tensor) -> Callable[[Tensor], Tensor]:
-    """Products of half precision, summed in single, which say what is nearest and not how near."""
+Find = Callable[[Tensor], Tensor]  # queries (n, D) → the rows of the bank that may be nearest to each, (n, candidates)
+
+
+def _on_cuda(bank: Tensor, norms: Tensor) -> tuple[int, Find]:
+    """How many queries at a time, and products of half precision, summed in single: what is nearest, not how near."""
     halves = bank.half()
+    rows = max(1, min(_ELEMENTS_OF_CUDA // len(bank), _ELEMENTS_OF_CUDA // (_CANDIDATES * bank.shape[1])))
 
     def find(part: Tensor) -> Tensor:
-        partial = torch.addmm(norms, part.half(), halves.T, out_dtype=torch.float32, alpha=-2)
+        partial = torch.addmm(norms.unsqueeze(0), part.half(), halves.T, out_dtype=torch.float32, alpha=-2)
         return partial.topk(min(_CANDIDATES, len(bank)), largest=False).indices
 
-    return find
+    return rows, find
 
 
-def _on_cpu(bank: Tensor, norms: Tensor, rows: int) -> Callable[[Tensor], Tensor]:
-    # Rounded up to whole tiles; what is beyond the bank is never nearest.
-    held = bank.new_full((rows, -(-len(bank) // _TILE) * _TILE), torch.inf)
+def _on_cpu(bank: Tensor, norms: Tensor) -> tuple[int, Find]:
+    """How many queries at a time, and ab − |b|²/2 in parts of the bank, which is greatest where |a − b|² is least."""
+    closest = [_whole_tiles(*part) for part in zip(bank.split(_COLUMNS), norms.div(-2).split(_COLUMNS), strict=True)]
 
     def find(part: Tensor) -> Tensor:
-        torch.addmm(norms, part, bank.T, alpha=-2, out=held[: len(part), : len(bank)])
-        return _least(held[: len(part)])
+        best = part.new_full((len(part), 1), -torch.inf)
+        found = torch.zeros(len(part), 1, dtype=torch.int64)
+        for number, (columns, offset) in enumerate(closest):
+            values = products(part, columns, offset)
+            column = _greatest(values)
+            value = values.gather(1, column)
+            nearer = value > best
+            best, found = torch.where(nearer, value, best), torch.where(nearer, column + number * _COLUMNS, found)
+        return found
 
-    return find
+    return _ROWS, find
 
 
-def _least(values: Tensor) -> Tensor:
-    """values (N, M), M whole tiles → the column of each row's least value, (N, 1).
+def _whole_tiles(columns: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
+    """Rows added up to a whole number of tiles, which are never nearest."""
+    lacking = -len(columns) % _TILE
+    return functional.pad(columns, (0, 0, 0, lacking)), functional.pad(offset, (0, lacking), value=-torch.inf)
 
-    The least of each tile, then where it is in the least tile: a plain argmin takes several times as long.
+
+def _greatest(values: Tensor) -> Tensor:
+    """values (N, M), M whole tiles → the column of each row's greatest value, (N, 1).
+
+    The greatest of each tile, then where it is in the tile that has it: a plain argmax takes several times as long.
     """
     tiles = values.view(len(values), -1, _TILE)
-    best = tiles.amin(dim=2).argmin(dim=1).view(-1, 1)
-    inside = tiles.gather(1, best.unsqueeze(2).expand(-1, 1, _TILE)).squeeze(1).argmin(dim=1, keepdim=True)
+    best = tiles.amax(dim=2).argmax(dim=1).view(-1, 1)
+    inside = tiles.gather(1, best.unsqueeze(2).expand(-1, 1, _TILE)).squeeze(1).argmax(dim=1, keepdim=True)
     return best * _TILE + inside

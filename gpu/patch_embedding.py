@@ -11,6 +11,7 @@ from gpu.backbone import Backbone
 from gpu.images import normalise
 
 STRIDE = 8  # pixels of the network's input per patch, on each axis, unless an embedding says otherwise
+_PIXELS = 1 << 18  # of the images a CPU embeds at a time: the maps of more leave its caches, and cost fresh pages
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,13 @@ class Embedding:
         Each layer's map is averaged over 3 × 3 neighbourhoods and brought to one grid (finer maps averaged, coarser
         ones interpolated); the layers are concatenated along D. PatchCore §3.1, with averaging as its aggregation.
         """
+        if self.device.type != "cpu":
+            return self._embed(images)
+        at_once = max(1, _PIXELS // (images.shape[2] * images.shape[3]))
+        parts = [self._embed(part) for part in images.split(at_once)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _embed(self, images: Tensor) -> Tensor:
         maps = self.backbone(normalise(images.to(self.device)))
         grid = images.shape[2] // self.stride, images.shape[3] // self.stride
         return torch.cat([to_grid(one, grid) for one in maps], dim=1).permute(0, 2, 3, 1).contiguous()

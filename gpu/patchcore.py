@@ -8,6 +8,7 @@ from torch import Tensor
 
 from gpu.coreset import farthest_first, project
 from gpu.neighbours import nearest
+from gpu.products import products
 from gpu.whitening import partial_whitening
 
 
@@ -68,7 +69,9 @@ class PatchCore:
 
     def _whiten(self, patches: Tensor) -> Tensor:
         patches = patches.to(self.bank.device).float()
-        return patches if self.whitening is None else patches @ self.whitening
+        if self.whitening is None:
+            return patches
+        return products(patches.flatten(0, -2), self.whitening.T).view(patches.shape)
 
     def _keep(self, bank: Tensor, images: Tensor, cells: Tensor) -> None:
         self.bank = self._whiten(bank)

@@ -9,6 +9,7 @@ from torch import Tensor
 from gpu import coreset, neighbours
 from gpu.coreset import farthest_first, project
 from gpu.neighbours import nearest
+from gpu.products import products
 
 
 def plain(points: Tensor, picks: int, first: int) -> list[int]:
@@ -29,15 +30,20 @@ def plain(points: Tensor, picks: int, first: int) -> list[int]:
     spread=st.integers(0, 40),
     share=st.floats(0, 1),
     group=st.sampled_from([1, 3, 16, 4096]),
+    centres=st.sampled_from([(1, 1), (12, 4), (1024, 256)]),
     seed=st.integers(0, 1000),
 )
-def test_picks_equal_the_plain_loop(n: int, d: int, spread: int, share: float, group: int, seed: int) -> None:
+def test_picks_equal_the_plain_loop(
+    n: int, d: int, spread: int, share: float, group: int, centres: tuple[int, int], seed: int
+) -> None:
     # whole numbers: their distances are exact in float32, so that ties are ties in both
     points = torch.randint(-spread, spread + 1, (n, d), generator=torch.Generator().manual_seed(seed)).float()
     picks = max(1, round(share * n))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(coreset, "_GROUP", group)
         patch.setattr(coreset, "_PER_ROOT", 0)
+        patch.setattr(coreset, "_CENTRES", centres[0])
+        patch.setattr(coreset, "_TILE", centres[1])
         found = farthest_first(points, picks, seed=seed)
         patch.setattr(coreset, "_on_cuda", lambda _: True)  # the steps that CUDA captures, here one by one
         assert torch.equal(farthest_first(points, picks, seed=seed), found)
@@ -101,13 +107,16 @@ def test_some_images_project_as_they_do_alone_and_equal_points_stay_points() -> 
     q=st.integers(0, 60),
     m=st.integers(1, 90),
     d=st.integers(1, 20),
-    limit=st.sampled_from([1, 200, 1 << 24]),
+    rows=st.sampled_from([1, 7, 1024]),
+    columns=st.sampled_from([1, 16, 1024]),
 )
-def test_nearest_equals_brute_force(q: int, m: int, d: int, limit: int) -> None:
+def test_nearest_equals_brute_force(q: int, m: int, d: int, rows: int, columns: int) -> None:
     generator = torch.Generator().manual_seed(q * 1000 + m)
     queries, bank = torch.randn(q, d, generator=generator), torch.randn(m, d, generator=generator)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(neighbours, "_ELEMENTS", limit)
+        patch.setattr(neighbours, "_ROWS", rows)
+        patch.setattr(neighbours, "_COLUMNS", columns)
+        patch.setattr(neighbours, "_TILE", min(columns, 16))
         distances, indices = nearest(queries, bank)
     expected = torch.cdist(queries.double(), bank.double()).amin(dim=1)
     torch.testing.assert_close(distances.double(), expected, rtol=1e-5, atol=1e-6)
@@ -119,6 +128,15 @@ def test_identical_vectors_are_exactly_zero_apart() -> None:
     distances, indices = nearest(bank, bank)
     assert float(distances.max()) == 0
     assert torch.equal(indices, torch.arange(3000))
+
+
+@pytest.mark.parametrize(("n", "m", "d"), [(1, 1, 1), (5, 300, 40), (700, 3, 129)])
+def test_products_are_those_of_matrices(n: int, m: int, d: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    rows, columns = (torch.randint(-9, 9, (count, d), generator=generator).float() for count in (n, m))
+    offset = torch.randn(m, generator=generator)
+    assert torch.equal(products(rows, columns), rows @ columns.T)
+    assert torch.equal(products(rows.T.contiguous().T, columns, offset), rows @ columns.T + offset)
 
 
 def test_an_empty_bank_has_no_nearest_row() -> None:
