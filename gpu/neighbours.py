@@ -55,7 +55,9 @@ def _on_cuda(bank: Tensor, norms: Tensor) -> tuple[int, Find]:
 
 def _on_cpu(bank: Tensor, norms: Tensor) -> tuple[int, Find]:
     """How many queries at a time, and ab − |b|²/2 in parts of the bank, which is greatest where |a − b|² is least."""
-    closest = [_whole_tiles(*part) for part in zip(bank.split(_COLUMNS), norms.div(-2).split(_COLUMNS), strict=True)]
+    closest = [
+        _whole_tiles(*part) for part in zip(torch.split(bank, _COLUMNS), torch.split(norms / -2, _COLUMNS), strict=True)
+    ]
 
     def find(part: Tensor) -> Tensor:
         best = part.new_full((len(part), 1), -torch.inf)

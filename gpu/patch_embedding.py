@@ -36,7 +36,7 @@ class Embedding:
         if self.device.type != "cpu":
             return self._embed(images)
         at_once = max(1, _PIXELS // (images.shape[2] * images.shape[3]))
-        parts = [self._embed(part) for part in images.split(at_once)]
+        parts = [self._embed(part) for part in torch.split(images, at_once)]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def _embed(self, images: Tensor) -> Tensor:
