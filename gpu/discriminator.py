@@ -7,11 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpu.cross_validation import FOLDS, Floats, Kinds, choose_strength, evidence_scale, fold_of, parting_loss
+from gpu.cross_validation import FOLDS, SMALLEST, Floats, Kinds, choose_strength, evidence_scale, fold_of, parting_loss
 
 _PENALTY = 10.0  # scikit-learn's C: descriptors are standardised, so the usual range of 1 to 100 holds for all data
 _STRENGTHS = (0.5, 1.0, 2.0)  # of its evidence against the detector's; cross-validation chooses
-_SMALLEST = 1e-6  # deviation by which anything is divided
 _LEAST_VARYING = 0.01  # of the mean deviation: rounding alone moves a number that never varied, and is not to count
 _MOST_NORMALS = 2000  # learned from; the time grows with the square of their number
 
@@ -45,11 +44,11 @@ class Discriminator:
             raise ValueError("a discriminator needs at least two images of each kind")
         x = torch.cat((normals, anomalies)).double().cpu().numpy()
         y = np.repeat([0, 1], (len(normals), len(anomalies)))
-        logs = torch.cat((normal_scores, anomaly_scores)).double().clamp_min(_SMALLEST).log().cpu().numpy()
+        logs = torch.cat((normal_scores, anomaly_scores)).double().clamp_min(SMALLEST).log().cpu().numpy()
         values = _unseen(x, y, seed)
         start, deviation = evidence_scale(values[y == 0])
         evidence = np.maximum((values - start) / deviation, 0)
-        unit = max(float(logs[y == 0].std()), _SMALLEST)
+        unit = max(float(logs[y == 0].std()), SMALLEST)
         strength = choose_strength(_STRENGTHS, lambda s: parting_loss(logs + unit * s * evidence, y))
         if not strength:
             return None
@@ -107,7 +106,7 @@ class _Machine:
             kept = np.sort(np.random.default_rng(seed).permutation(kept)[:_MOST_NORMALS])
         rows = np.concatenate((kept, np.flatnonzero(y == 1)))
         mean, deviation = x[rows].mean(axis=0), x[rows].std(axis=0)
-        deviation += _LEAST_VARYING * deviation.mean() + _SMALLEST
+        deviation += _LEAST_VARYING * deviation.mean() + SMALLEST
         machine = SVC(C=_PENALTY, gamma=1 / x.shape[1], class_weight="balanced")
         machine.fit((x[rows] - mean) / deviation, y[rows])
         return cls(mean, deviation, machine.support_vectors_, machine.dual_coef_[0], float(machine.intercept_[0]))

@@ -8,13 +8,12 @@ import torch
 from torch import Tensor
 
 from gpu.anomaly_map import image_scores
-from gpu.cross_validation import FOLDS, choose_strength, evidence_scale, fold_of, parting_loss
+from gpu.cross_validation import FOLDS, SMALLEST, choose_strength, evidence_scale, fold_of, parting_loss
 from gpu.labelling import covered_cells
 
 _STRENGTHS = (0.5, 1.0, 2.0, 4.0)  # of its evidence against the detector's; cross-validation chooses
 _PENALTY = 0.01  # scikit-learn's C for standardised patches: neighbouring patches are nearly copies of each other
 _MOST = 5000  # patches of each kind that are learned from
-_SMALLEST = 1e-6  # deviation by which anything is divided
 
 
 @dataclass(frozen=True)
@@ -60,9 +59,9 @@ class PatchHead:
         patch_scores, size = torch.cat(scores), (masks.shape[1], masks.shape[2])
 
         def logs(raised: Tensor) -> Tensor:
-            return image_scores(raised, size).clamp_min(_SMALLEST).double().log()
+            return image_scores(raised, size).clamp_min(SMALLEST).double().log()
 
-        unit = max(float(logs(patch_scores[:n]).std()), _SMALLEST)
+        unit = max(float(logs(patch_scores[:n]).std()), SMALLEST)
 
         def loss(strength: float) -> float:
             return parting_loss(logs(patch_scores * (unit * strength * evidence).exp()).numpy(), y)
@@ -108,7 +107,7 @@ def _regress(normals: Tensor, defects: Tensor) -> tuple[Tensor, Tensor]:
     from sklearn.linear_model import LogisticRegression  # slow to import, and a replica fits nothing
 
     x, y = torch.cat((normals, defects)).double().numpy(), np.repeat([0, 1], (len(normals), len(defects)))
-    mean, deviation = x.mean(axis=0), x.std(axis=0) + _SMALLEST
+    mean, deviation = x.mean(axis=0), x.std(axis=0) + SMALLEST
     model = LogisticRegression(C=_PENALTY, class_weight="balanced", solver="newton-cholesky")
     model.fit((x - mean) / deviation, y)
     weight = model.coef_[0] / deviation
