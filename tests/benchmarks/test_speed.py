@@ -167,7 +167,7 @@ def test_what_is_required_stands_beside_what_was_measured(tmp_path: Path) -> Non
     keep(report, "memory", about | {"figures": shape | {"tests": 80, "runs": runs}})
     grown = [
         {"images": images, "tests": 80, "wall": wall, "phases": {"coreset": apart, "evaluation": 1.0, "backbone": 2.0}}
-        for images, wall, apart in ((50, 7.0, 1.0), (500, 76.0, 20.0))
+        for images, wall, apart in ((50, 7.0, 1.0), (500, 76.0, 20.0), (50, 9.0, 1.0), (50, 3.0, 1.0))
     ]
     keep(report, "growth", about | {"figures": shape | {"tests": 80, "runs": grown}})
     write_report(report)
@@ -179,6 +179,7 @@ def test_what_is_required_stands_beside_what_was_measured(tmp_path: Path) -> Non
     assert "| AUROC | ± 0.002 | +0.0100 |" in text
     assert "| peak RSS | under 60 % | 40 % |" in text
     assert "| all else | 4.50 |" in text
+    assert "| 100.00 (20.00–140.00) | 20.00 (20.00–20.00) |" in text
     assert "| 10,000 | 4.0 GiB | 4.00 | yes | 500 | 800 | 0.9000 | in parts |" in text
     assert "refused: It needs more." in text
     assert "| wall time per image | within 20 % | 10 % |" in text

@@ -27,7 +27,7 @@ def write_report(report: Path) -> None:
     """Rewrite the page below the mark from all that is in the JSON file."""
     stored = json.loads(report.with_suffix(".json").read_text())
     lines = [
-        f"{_titled(part)}\n\n{_said(stored[part])}\n\n{_WRITERS[part](stored[part]['figures'])}"
+        f"{_titled(part)}\n\n{_said(part, stored[part])}\n\n{_WRITERS[part](stored[part]['figures'])}"
         for part in _order(stored)
     ]
     rewrite(report, MARK, "# Speed and memory", lines)
@@ -41,10 +41,10 @@ def _titled(part: str) -> str:
     return f"### {_TITLES[part]}"
 
 
-def _said(measured: Figures) -> str:
+def _said(part: str, measured: Figures) -> str:
     versions = _versions(measured["figures"])
     beside = f"; anomalib {versions['anomalib']} on torch {versions['torch']}" if versions else ""
-    rounds = measured["scale"]["rounds"]
+    rounds = 1 if part in _ONCE else measured["scale"]["rounds"]
     turns = "One round" if rounds == 1 else f"Median of {rounds} rounds, least and most in brackets"
     return (
         f"Measured on {measured['machine']}{beside}; ended {measured['ended']}, 15-minute load {measured['load']:.1f}. "
@@ -230,7 +230,7 @@ def _memory(figures: Figures) -> str:
 
 
 def _growth(figures: Figures) -> str:
-    runs = figures["runs"]
+    counts = sorted({run["images"] for run in figures["runs"]})
     columns: dict[str, Callable[[Figures], float]] = {
         "headers": lambda run: run["phases"].get("headers", 0),
         "waiting for images": lambda run: run["phases"].get("waiting for images", 0),
@@ -240,12 +240,17 @@ def _growth(figures: Figures) -> str:
         "together outside the coreset": _outside,
         "coreset": lambda run: sum(run["phases"].get(name, 0) for name in _CORESET),
     }
-    each = {name: [1000 * of(run) / run["images"] for run in runs] for name, of in columns.items()}
-    each["evaluation, per judged image"] = [1000 * run["phases"].get("evaluation", 0) / run["tests"] for run in runs]
+    taken = {name: lambda run, of=of: 1000 * of(run) / run["images"] for name, of in columns.items()}
+    taken["evaluation, per judged image"] = lambda run: 1000 * run["phases"].get("evaluation", 0) / run["tests"]
+    found = {
+        name: [[of(run) for run in figures["runs"] if run["images"] == count] for count in counts]
+        for name, of in taken.items()
+    }
     rows = [
-        [f"{run['images']:,}", *(f"{values[number]:.2f}" for values in each.values())]
-        for number, run in enumerate(runs)
+        [f"{count:,}", *(_spread(values[number], ".2f") for values in found.values())]
+        for number, count in enumerate(counts)
     ]
+    each = {name: [median(values) for values in of] for name, of in found.items()}
     rows.append(["most over least", *(f"{max(v) / min(v):.2f}" if min(v) > 0 else "–" for v in each.values())])
     outside = each["together outside the coreset"]
     flat = max(outside) / min(outside) - 1
@@ -253,7 +258,7 @@ def _growth(figures: Figures) -> str:
         f"Wall ms per image of {figures['side']} × {figures['side']} pixels, input {figures['size']} × "
         f"{figures['size']}, {100 * figures['ratio']:g} % of the patches kept; the images were made before. The "
         "coreset is that of the model and the five of the calibration.\n\n"
-        + table(["images", *each], rows)
+        + table(["images", *found], rows)
         + "\n\n"
         + table(
             ["outside the coreset, most over least", "required", "measured"],
@@ -301,6 +306,8 @@ def _spread(values: Sequence[float], form: str) -> str:
 def _ratio(above: Sequence[float], below: Sequence[float]) -> str:
     return f"{median(above) / median(below):.1f} ×" if above and below else "–"
 
+
+_ONCE = ("memory",)  # parts that are measured in one round whatever the scale
 
 _TITLES = {
     "coreset": "Coreset",

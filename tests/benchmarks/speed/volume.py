@@ -46,9 +46,13 @@ def measure_memory(context: Context) -> dict[str, Any]:
 
 
 def measure_growth(context: Context) -> dict[str, Any]:
-    """One training each of growing numbers of images."""
+    """Trainings of growing numbers of images, in turn."""
     scale = context.scale
-    runs = [run_own("growth", _job(context) | {"images": count}) for count in scale.growth_images]
+    runs = [
+        run_own("growth", _job(context) | {"images": count})
+        for _ in range(scale.rounds)
+        for count in scale.growth_images
+    ]
     return {"side": scale.side, "size": context.size, "ratio": RATIO, "tests": 2 * scale.rendered_tests, "runs": runs}
 
 
