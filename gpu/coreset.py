@@ -9,7 +9,8 @@ from gpu.products import products
 
 _GROUP, _PER_ROOT = 8192, 20  # candidates kept up to date at a time: so many, or so many times the root of all points
 _PART = 1024  # candidates brought up to date by one product; those that missed about as many picks are together
-_CENTRES, _TILE = 1024, 256  # picks in one product, and what their number is rounded to, because each costs a set-up
+_CENTRES = 1024  # picks in one product on a CPU: its 4 MiB stay in the cache
+_TILE = 256  # what the number of picks in a product is rounded to, because each number costs a CPU a set-up
 _THIN_OUT = 16  # picks after which candidates that cannot be picked in this round are dropped
 _REPLAYED = 32  # picks that a CUDA graph makes without the host
 _DIMENSIONS = 128
@@ -55,6 +56,7 @@ class _Selection:
         self.norms = torch.cat([part.square().sum(1) for part in torch.split(points, _ROWS)])
         self.chosen = torch.zeros(picks, dtype=torch.int64, device=points.device)
         rounded = -(-picks // _TILE) * _TILE
+        self.at_once = rounded if _on_cuda(points) else _CENTRES
         self.centres = points.new_zeros(rounded, points.shape[1])
         self.offsets = points.new_full((rounded,), -torch.inf)  # −|centre|²/2; a pick that is still missing is farthest
         self.bound = torch.addmv(self.norms + self.norms[first], points, points[first], alpha=-2).clamp_min_(0)
@@ -73,8 +75,8 @@ class _Selection:
                 continue  # an empty tensor is split into one empty part
             low, high = int(self.folded[part[0]]) // _TILE * _TILE, -(-self.count // _TILE) * _TILE
             points, closest = self.points[part], self.points.new_full((len(part),), -torch.inf)
-            for start in range(low, high, _CENTRES):
-                missed = slice(start, min(start + _CENTRES, high))
+            for start in range(low, high, self.at_once):
+                missed = slice(start, min(start + self.at_once, high))
                 values = products(points, self.centres[missed], self.offsets[missed])  # ab − |b|²/2
                 torch.maximum(closest, values.amax(1), out=closest)
             squares = closest.mul_(-2).add_(self.norms[part]).clamp_min_(0)

@@ -8,7 +8,7 @@ import numpy.typing as npt
 FOLDS = 5
 _WORTH = 0.05  # of the loss: what more than the detector alone has to save, or chance would let it in half of the time
 
-SMALLEST = 1e-6  # deviation by which anything is divided
+SMALLEST = 1e-6  # deviation by which anything is divided, and score of which a logarithm is taken
 # Deviations over their mean by which normal images may differ: one in forty does by more. With evidence from their
 # mean on, what was learned from known defects also raised normal images, above defects of kinds that nobody had shown.
 # Magnetic tiles, five kinds held out, two seeds, PatchCore: mean loss of AUROC .020 from the mean on, .013 from one

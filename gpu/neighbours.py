@@ -76,6 +76,8 @@ def _on_cpu(bank: Tensor, norms: Tensor) -> tuple[int, Find]:
 def _whole_tiles(columns: Tensor, offset: Tensor) -> tuple[Tensor, Tensor]:
     """Rows added up to a whole number of tiles, which are never nearest."""
     lacking = -len(columns) % _TILE
+    if not lacking:
+        return columns, offset  # padding by nothing copies
     return functional.pad(columns, (0, 0, 0, lacking)), functional.pad(offset, (0, lacking), value=-torch.inf)
 
 

@@ -231,6 +231,7 @@ def _memory(figures: Figures) -> str:
 
 def _growth(figures: Figures) -> str:
     counts = sorted({run["images"] for run in figures["runs"]})
+    groups = [[run for run in figures["runs"] if run["images"] == count] for count in counts]
     columns: dict[str, Callable[[Figures], float]] = {
         "headers": lambda run: run["phases"].get("headers", 0),
         "waiting for images": lambda run: run["phases"].get("waiting for images", 0),
@@ -240,12 +241,12 @@ def _growth(figures: Figures) -> str:
         "together outside the coreset": _outside,
         "coreset": lambda run: sum(run["phases"].get(name, 0) for name in _CORESET),
     }
-    taken = {name: lambda run, of=of: 1000 * of(run) / run["images"] for name, of in columns.items()}
-    taken["evaluation, per judged image"] = lambda run: 1000 * run["phases"].get("evaluation", 0) / run["tests"]
     found = {
-        name: [[of(run) for run in figures["runs"] if run["images"] == count] for count in counts]
-        for name, of in taken.items()
+        name: [[1000 * of(run) / run["images"] for run in group] for group in groups] for name, of in columns.items()
     }
+    found["evaluation, per judged image"] = [
+        [1000 * run["phases"].get("evaluation", 0) / run["tests"] for run in group] for group in groups
+    ]
     rows = [
         [f"{count:,}", *(_spread(values[number], ".2f") for values in found.values())]
         for number, count in enumerate(counts)
