@@ -2,6 +2,7 @@
 
 import json
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,7 +25,7 @@ def refused(error: Exception) -> bool:
 
 
 @dataclass
-class Actor:
+class Actor(ABC):
     """Does one step after the other in a thread of its own, from `start` to `stop`."""
 
     lookout: Any
@@ -39,8 +40,9 @@ class Actor:
         self._ended.set()
         self._thread.join()
 
+    @abstractmethod
     def step(self) -> None:
-        raise NotImplementedError
+        """What is done again and again."""
 
     def _run(self) -> None:
         while not self._ended.wait(_PAUSE):
