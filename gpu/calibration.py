@@ -18,7 +18,9 @@ Floats = npt.NDArray[np.float64]
 
 _FEWEST_ANOMALIES = 3  # below that one odd image would move the threshold anywhere
 _RARE = float(special.ndtr(-3.0))  # one-sided, 0.13 %: the three-sigma limit of a control chart (Shewhart)
-_ALARMS = 0.1  # share of good parts that may be reported where no anomalies were shown
+# Share of good parts that may be reported where no anomalies were shown. Between detectors of AUROC .90 and .999 none
+# much different misses the F1 of the best threshold by less (normally distributed scores, as many bad parts as good).
+_ALARMS = 0.1
 _FLAT = 0.1  # slope per standard deviation of the log scores under which they do not tell the kinds apart
 _TYPICAL = 0.01  # P(anomaly) of the median normal image where there are no anomalies to learn the slope from
 _SMALLEST = 1e-12  # scores are distances and can be 0; their logarithm cannot
@@ -74,7 +76,7 @@ def calibrate(
     if parted is not None and alarms is None:
         rare = max(_RARE, _ALARMS * _FEWEST_ANOMALIES / len(anomalous))
         return math.exp(min(parted[0], _prediction_limit(normal, rare))), parted[1]
-    limit = _prediction_limit(normal, _ALARMS if alarms is None else alarms)
+    limit = _prediction_limit(normal, _ALARMS) if alarms is None else _counted_limit(normal, alarms)
     distance = max(limit - float(np.median(normal)), _SPREAD)
     slope = math.log(1 / _TYPICAL - 1) / distance if parted is None else parted[1]
     return math.exp(limit), slope
@@ -100,12 +102,23 @@ def _logs(scores: Sequence[float]) -> Floats:
     return np.log(np.maximum(np.asarray(scores, dtype=np.float64), _SMALLEST))
 
 
-def _prediction_limit(normal: Floats, share: float) -> float:
-    """The log score that the next normal image exceeds with this probability.
+def _counted_limit(normal: Floats, share: float) -> float:
+    """The log score that the next normal image exceeds with this probability, whatever the distribution.
 
-    From Student's t (Hahn and Meeker, Statistical Intervals, §4.7): log scores are nearly symmetric where scores are
-    not, and t widens the limit honestly for few images. A score far from most counts as one at their edge
-    (winsorised): one odd photograph among those to learn from must not open the limit for bad parts.
+    An order statistic (Wilks 1941), but never the highest: one odd photograph is not to open the limit for bad parts.
+    Where even the second highest is exceeded more often, the limit for a normal distribution tells how far above it.
+    """
+    second = 2 / (len(normal) + 1)
+    limit = float(np.quantile(normal, 1 - max(share, second), method="weibull"))
+    return limit if share >= second else max(limit, _prediction_limit(normal, share))
+
+
+def _prediction_limit(normal: Floats, share: float) -> float:
+    """The log score that the next normal image exceeds with this probability, were log scores normally distributed.
+
+    From Student's t (Hahn and Meeker, Statistical Intervals, §4.7), which widens the limit honestly for few images. A
+    score far from most counts as one at their edge (winsorised): odd photographs among those to learn from must not
+    open the limit for bad parts. Of magnetic tiles with their heavier tails 8 % exceed it where 5 % are asked for.
     """
     n = len(normal)
     low, middle, high = np.quantile(normal, (0.25, 0.5, 0.75))
