@@ -10,7 +10,6 @@ from torch import Tensor
 from gpu.cross_validation import FOLDS, SMALLEST, Floats, Kinds, choose_strength, evidence_scale, fold_of, parting_loss
 
 _PENALTY = 10.0  # scikit-learn's C: descriptors are standardised, so the usual range of 1 to 100 holds for all data
-_STRENGTHS = (0.5, 1.0, 2.0)  # of its evidence against the detector's; cross-validation chooses
 _LEAST_VARYING = 0.01  # of the mean deviation: rounding alone moves a number that never varied, and is not to count
 _MOST_NORMALS = 2000  # learned from; the time grows with the square of their number
 
@@ -49,7 +48,7 @@ class Discriminator:
         start, deviation = evidence_scale(values[y == 0])
         evidence = np.maximum((values - start) / deviation, 0)
         unit = max(float(logs[y == 0].std()), SMALLEST)
-        strength = choose_strength(_STRENGTHS, lambda s: parting_loss(logs + unit * s * evidence, y))
+        strength = choose_strength(lambda s: parting_loss(logs + unit * s * evidence, y))
         if not strength:
             return None
         machine = _Machine.fit(x, y, seed)

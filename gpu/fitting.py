@@ -8,6 +8,7 @@ from torch import Tensor
 
 from gpu.anomaly_map import anomaly_map, image_scores
 from gpu.calibration import Calibration, calibrate, calibrate_pixels
+from gpu.cross_validation import FOLDS
 from gpu.detector import Detector, create_detector
 from gpu.discriminator import Discriminator, describe
 from gpu.ensemble import Ensemble
@@ -19,7 +20,6 @@ from gpu.patch_head import PatchHead
 from gpu.patchcore import PatchCore
 from gpu.pixel_histogram import PixelHistogram
 
-_FEWEST_ANOMALIES = 10  # to learn from how anomalies look, rather than only where to put the threshold
 _BATCH = 8  # images scored at a time
 
 
@@ -73,24 +73,21 @@ def fit_inspector(
     final = _teach(recipe, normals, embedding.device, progress=lambda fraction: progress("fitting", fraction))
     progress("fitting", 1.0)
     anomaly_patch_scores = _score(final, anomalies, torch.arange(len(anomalies)))
-    patch_head = None
-    if masks is not None and len(anomalies) >= _FEWEST_ANOMALIES:
+    discriminator, patch_head, factors = None, None, torch.ones(len(patches) + len(anomalies), dtype=torch.float64)
+    if len(anomalies) >= FOLDS:  # fewer tell where the threshold is, but not how anomalies look
         patch_scores = normal_patch_scores, anomaly_patch_scores
-        shown = PatchHead.fit(patches, anomalies, masks, patch_scores, recipe.seed)
-        if shown is not None:
-            patch_head, *factors = shown
-            normal_patch_scores, anomaly_patch_scores = (
-                scores * factor for scores, factor in zip(patch_scores, factors, strict=True)
-            )
-    normal_scores = image_scores(normal_patch_scores, input_size)
-    anomaly_scores = image_scores(anomaly_patch_scores, input_size)
-    discriminator = None
-    if len(anomalies) >= _FEWEST_ANOMALIES:
-        described = _describe(patches), _describe(anomalies)
-        taught = Discriminator.fit(*described, normal_scores, anomaly_scores, recipe.seed)
+        scores = image_scores(normal_patch_scores, input_size), image_scores(anomaly_patch_scores, input_size)
+        taught = Discriminator.fit(_describe(patches), _describe(anomalies), *scores, recipe.seed)
         if taught is not None:
-            discriminator, normal_factors, anomaly_factors = taught
-            normal_scores, anomaly_scores = normal_scores * normal_factors, anomaly_scores * anomaly_factors
+            discriminator, factors = taught[0], torch.cat(taught[1:])
+        # The head comes second and has to add something to the discriminator: taken first, it was kept on magnetic
+        # tiles where it told fresh images worse apart, because it saw what the discriminator sees better.
+        shown = None if masks is None else PatchHead.fit(patches, anomalies, masks, patch_scores, factors, recipe.seed)
+        if shown is not None:
+            patch_head = shown[0]
+            normal_patch_scores, anomaly_patch_scores = (s * f for s, f in zip(patch_scores, shown[1:], strict=True))
+    normal_scores = image_scores(normal_patch_scores, input_size) * factors[: len(patches)]
+    anomaly_scores = image_scores(anomaly_patch_scores, input_size) * factors[len(patches) :]
     threshold, slope = calibrate(normal_scores.tolist(), anomaly_scores.tolist(), recipe.alarms)
     histogram, bank = PixelHistogram(), None
     marked = torch.empty(0, dtype=torch.int64) if masks is None else masks.flatten(1).any(dim=1).nonzero().squeeze(1)

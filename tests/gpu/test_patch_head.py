@@ -36,7 +36,7 @@ def order(normal: Tensor, anomalous: Tensor) -> float:
 
 def test_known_defects_are_raised_over_normal_patches() -> None:
     normals, anomalies, masks, scores = plant(60, 20, 4.0)
-    shown = PatchHead.fit(normals, anomalies, masks, scores)
+    shown = PatchHead.fit(normals, anomalies, masks, scores, torch.ones(80))
     assert shown is not None
     head, *factors = shown
     assert min(float(part.min()) for part in factors) == 1
@@ -52,15 +52,22 @@ def test_known_defects_are_raised_over_normal_patches() -> None:
 
 def test_masks_that_teach_nothing_are_not_used() -> None:
     normals, anomalies, masks, (low, high) = plant(60, 20, 0.0)
-    assert PatchHead.fit(normals, anomalies, masks, (low, high + 9)) is None
-    assert PatchHead.fit(normals, anomalies, torch.zeros_like(masks), (low, high)) is None
+    assert PatchHead.fit(normals, anomalies, masks, (low, high + 9), torch.ones(80)) is None
+    assert PatchHead.fit(normals, anomalies, torch.zeros_like(masks), (low, high), torch.ones(80)) is None
+
+
+def test_a_head_adds_to_what_the_whole_image_tells_or_is_not_kept() -> None:
+    normals, anomalies, masks, scores = plant(60, 20, 4.0)
+    known = torch.cat((torch.ones(60), torch.full((20,), 50.0)))
+    assert PatchHead.fit(normals, anomalies, masks, scores, torch.ones(80)) is not None
+    assert PatchHead.fit(normals, anomalies, masks, scores, known) is None
 
 
 def test_the_head_is_stored_and_scores_the_same(embedding: Embedding, patches: Tensor) -> None:
     images, masks = render(6, 2, spot=True)
     anomalies = embedding.embed_all([images], 6)
     flat = torch.ones(len(patches), *patches.shape[1:3]), torch.ones(6, *patches.shape[1:3])
-    shown = PatchHead.fit(patches, anomalies, masks, flat)
+    shown = PatchHead.fit(patches, anomalies, masks, flat, torch.ones(len(patches) + 6))
     assert shown is not None
     detector = PatchCore(0.05)
     detector.fit(patches)
