@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gpu.cross_validation import FOLDS, SMALLEST, Floats, Kinds, choose_strength, evidence_scale, fold_of, parting_loss
+from gpu.calibration import Floats, Kinds
+from gpu.cross_validation import FOLDS, SMALLEST, choose_strength, evidence_scale, fold_of, parting_loss
 
 _PENALTY = 10.0  # scikit-learn's C: descriptors are standardised, so the usual range of 1 to 100 holds for all data
 _LEAST_VARYING = 0.01  # of the mean deviation: rounding alone moves a number that never varied, and is not to count

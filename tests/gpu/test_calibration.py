@@ -66,6 +66,17 @@ def test_overlapping_kinds_part_where_both_are_equally_likely(more: int) -> None
     assert rates[0] == pytest.approx(rates[1], abs=0.04)
 
 
+def test_few_anomalies_part_from_many_normal_images_halfway_too() -> None:
+    generator, middles, slopes = np.random.default_rng(0), [], []
+    for _ in range(300):
+        normal, anomalous = (np.exp(generator.normal(mean, 0.3, count)) for mean, count in ((0.0, 100), (0.6, 10)))
+        threshold, slope = calibrate(normal.tolist(), anomalous.tolist())
+        middles.append(math.log(threshold))
+        slopes.append(slope)
+    assert float(np.mean(middles)) == pytest.approx(0.3, abs=0.03)
+    assert float(np.median(slopes)) == pytest.approx(0.6 / 0.3**2, rel=0.2)
+
+
 @pytest.mark.parametrize("alarms", [0.005, 0.05, 0.2])
 def test_the_share_of_false_alarms_is_the_one_asked_for(alarms: float) -> None:
     """Over many plants: each sets its threshold from fifty normal images of its own, and sees one part more."""
