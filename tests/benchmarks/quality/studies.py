@@ -30,6 +30,7 @@ _FRESH = 200  # good parts that the alarms are counted on
 _FEWEST_FRESH = 100
 _FEWEST_SEEDS = 10
 _TRUE = 0.05  # the expected calibration error that is allowed
+_REDRAWN = 200  # kinds of all images by their own probabilities, for the error that chance alone makes
 _CONFIDENCE, _HELD = 0.95, 0.9  # of the intervals, and the share of seeds whose interval must hold the rate
 
 
@@ -118,21 +119,29 @@ def confidence(data: DataSet, options: TrainingOptions, weights: Path | None, se
         sizes.append(whole)  # few images alone already put an error into ten bins
     rows, requirements = [], []
     for count, learned, judged in sizes:
-        found = list[float]()
-        for seed in range(seeds):
-            found.append(_calibration_error(data, replace(options, seed=seed), weights, (count, learned, judged)))
-            rows.append((str(count), str(learned), str(judged), str(seed), f"{found[-1]:.3f}"))
-        mean = float(np.mean(found))
+        errors = [
+            _calibration_errors(data, replace(options, seed=seed), weights, (count, learned, judged))
+            for seed in range(seeds)
+        ]
+        rows += [
+            (str(count), str(learned), str(judged), str(seed), f"{error:.3f}", f"{chance:.3f}")
+            for seed, (error, chance) in enumerate(errors)
+        ]
+        mean = float(np.mean([error for error, _ in errors]))
         what = f"{data.name}: expected calibration error, {count} labelled anomalies, {learned} good images"
         requirements.append(Requirement(what, f"≤ {_TRUE}", f"{mean:.3f}", mean <= _TRUE))
-    conditions = f"{data.name}, {options.backbone}, {options.detector}; ten bins (Guo et al. 2017)."
-    head = ("labelled anomalies", "good images to learn from", "judged of each kind", "seed", "error")
+    conditions = (
+        f"{data.name}, {options.backbone}, {options.detector}; ten bins (Guo et al. 2017). By chance: the mean error of "
+        f"{_REDRAWN} draws in which each image is anomalous with just the probability that it was given."
+    )
+    head = ("labelled anomalies", "good images to learn from", "judged of each kind", "seed", "error", "by chance")
     return Finding(describe_machine(), conditions, head, rows, requirements)
 
 
-def _calibration_error(
+def _calibration_errors(
     data: DataSet, options: TrainingOptions, weights: Path | None, sizes: tuple[int, int, int]
-) -> float:
+) -> tuple[float, float]:
+    """The error, and what it would be on average if every probability were right."""
     count, learned, judged = sizes
     draw = random.Random(options.seed)  # noqa: S311 - reproducible, not secret
     bad = _some(data.bad, count + judged, draw, ordered=False)
@@ -143,6 +152,16 @@ def _calibration_error(
     items = [
         Judged(Sample(str(photo.path), photo.defect is not None, None, {}), *verdict) for photo, *verdict in verdicts
     ]
+    generator = np.random.default_rng(options.seed)
+    redrawn = [[_redrawn(item, generator) for item in items] for _ in range(_REDRAWN)]
+    return _error(items), float(np.mean([_error(drawn) for drawn in redrawn]))
+
+
+def _redrawn(item: Judged, generator: np.random.Generator) -> Judged:
+    return replace(item, sample=replace(item.sample, anomalous=bool(generator.random() < item.probability)))
+
+
+def _error(items: Sequence[Judged]) -> float:
     return float(trust(items, None)["ExpectedCalibrationError"])
 
 
