@@ -131,8 +131,8 @@ def confidence(data: DataSet, options: TrainingOptions, weights: Path | None, se
         what = f"{data.name}: expected calibration error, {count} labelled anomalies, {learned} good images"
         requirements.append(Requirement(what, f"≤ {_TRUE}", f"{mean:.3f}", mean <= _TRUE))
     conditions = (
-        f"{data.name}, {options.backbone}, {options.detector}; ten bins (Guo et al. 2017). By chance: the mean error of "
-        f"{_REDRAWN} draws in which each image is anomalous with just the probability that it was given."
+        f"{data.name}, {options.backbone}, {options.detector}; ten bins (Guo et al. 2017). By chance: the mean error "
+        f"of {_REDRAWN} draws in which each image is anomalous with just the probability that it was given."
     )
     head = ("labelled anomalies", "good images to learn from", "judged of each kind", "seed", "error", "by chance")
     return Finding(describe_machine(), conditions, head, rows, requirements)
