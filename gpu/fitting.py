@@ -74,20 +74,22 @@ def fit_inspector(
     progress("fitting", 1.0)
     anomaly_patch_scores = _score(final, anomalies, torch.arange(len(anomalies)))
     discriminator, patch_head, factors = None, None, torch.ones(len(patches) + len(anomalies), dtype=torch.float64)
+    normal_scores, anomaly_scores = (image_scores(s, input_size) for s in (normal_patch_scores, anomaly_patch_scores))
     if len(anomalies) >= FOLDS:  # fewer tell where the threshold is, but not how anomalies look
-        patch_scores = normal_patch_scores, anomaly_patch_scores
-        scores = image_scores(normal_patch_scores, input_size), image_scores(anomaly_patch_scores, input_size)
-        taught = Discriminator.fit(_describe(patches), _describe(anomalies), *scores, recipe.seed)
+        described = _describe(patches), _describe(anomalies)
+        taught = Discriminator.fit(*described, normal_scores, anomaly_scores, recipe.seed)
         if taught is not None:
             discriminator, factors = taught[0], torch.cat(taught[1:])
         # The head comes second and has to add something to the discriminator: taken first, it was kept on magnetic
         # tiles where it told fresh images worse apart, because it saw what the discriminator sees better.
+        patch_scores = normal_patch_scores, anomaly_patch_scores
         shown = None if masks is None else PatchHead.fit(patches, anomalies, masks, patch_scores, factors, recipe.seed)
         if shown is not None:
             patch_head = shown[0]
             normal_patch_scores, anomaly_patch_scores = (s * f for s, f in zip(patch_scores, shown[1:], strict=True))
-    normal_scores = image_scores(normal_patch_scores, input_size) * factors[: len(patches)]
-    anomaly_scores = image_scores(anomaly_patch_scores, input_size) * factors[len(patches) :]
+            normal_scores = image_scores(normal_patch_scores, input_size)
+            anomaly_scores = image_scores(anomaly_patch_scores, input_size)
+    normal_scores, anomaly_scores = normal_scores * factors[: len(patches)], anomaly_scores * factors[len(patches) :]
     threshold, slope = calibrate(normal_scores.tolist(), anomaly_scores.tolist(), recipe.alarms)
     histogram, bank = PixelHistogram(), None
     marked = torch.empty(0, dtype=torch.int64) if masks is None else masks.flatten(1).any(dim=1).nonzero().squeeze(1)

@@ -18,7 +18,7 @@ Bools = npt.NDArray[np.bool_]
 
 def trust(judged: Sequence[Judged], pixels: PixelHistogram | None) -> dict[str, Any]:
     """What the evaluation result tells beyond AWS's figures; of pixels only where there are masks."""
-    found: dict[str, Any] = {"Intervals": intervals(judged), **_reliability(judged)}
+    found: dict[str, Any] = {"Intervals": intervals(judged), **reliability(judged)}
     if pixels is not None:
         found |= {"PixelROCAUC": pixels.auroc(), "PixelAUPRO": pixels.aupro()}
     return found
@@ -43,7 +43,7 @@ def intervals(judged: Sequence[Judged]) -> dict[str, list[float]]:
     return {name: [float(end) for end in np.quantile(values, ends)] for name, values in drawn.items()}
 
 
-def _reliability(judged: Sequence[Judged]) -> dict[str, Any]:
+def reliability(judged: Sequence[Judged]) -> dict[str, Any]:
     """The reliability diagram of the probability of an anomaly, and its expected calibration error.
 
     Guo et al., "On Calibration of Modern Neural Networks" (ICML 2017), §2: ten bins of equal width, each with its

@@ -18,7 +18,7 @@ from tests.benchmarks.own import run_own
 from tests.benchmarks.verdicts import judge
 from trainer.dataset import Sample
 from trainer.evaluation import Judged
-from trainer.reliability import trust
+from trainer.reliability import reliability
 
 Study = Callable[[DataSet, TrainingOptions, Path | None, int], Finding | None]
 
@@ -162,7 +162,7 @@ def _redrawn(item: Judged, generator: np.random.Generator) -> Judged:
 
 
 def _error(items: Sequence[Judged]) -> float:
-    return float(trust(items, None)["ExpectedCalibrationError"])
+    return float(reliability(items)["ExpectedCalibrationError"])
 
 
 STUDIES: dict[str, tuple[str, Study]] = {
